@@ -1,0 +1,47 @@
+/** The store: blobs by SHA-256 and small documents by key. One interface; a local folder and S3 behind it, equal to one contract suite. */
+import type { Readable } from 'node:stream';
+
+export interface BlobSource {
+  sha256: string;
+  bytes: number;
+  /** Opens the content anew; called once per try. The store hashes what it reads and refuses anything but `sha256`. */
+  open: () => Readable;
+}
+
+export interface ByteRange {
+  /** First byte, from 0. */
+  start: number;
+  /** Last byte, inclusive. */
+  end: number;
+}
+
+export interface Store {
+  /** Bytes of a blob, or null where it is unknown. */
+  statBlob(sha256: string): Promise<number | null>;
+  /**
+   * Stores a blob unless it is known; resolves once it is whole and durable. Until then nothing is visible under the
+   * digest, and nothing stays behind after a failure. Throws ContentMismatch where the content is not as declared (a file that
+   * changed), BuilderError `store-unavailable` or `store-full` otherwise.
+   */
+  putBlob(source: BlobSource, signal?: AbortSignal): Promise<'stored' | 'known'>;
+  /** Opens a blob for reading; throws BuilderError `not-found`. The reader checks the digest where it matters. */
+  getBlob(sha256: string, range?: ByteRange): Promise<Readable>;
+  /** Writes a small document (a manifest, a piece of log) at a key such as `runs/<run>/…`; replaces a former one atomically. */
+  putDocument(key: string, content: Buffer): Promise<void>;
+  getDocument(key: string): Promise<Buffer | null>;
+  /** Keys of documents that begin with a prefix, in ascending order of bytes. */
+  listDocuments(prefix: string): Promise<string[]>;
+  removeDocument(key: string): Promise<void>;
+  /** Resolves when the store can be read and written now; else throws BuilderError `store-unavailable`. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The content that a source gave is not the content that it declared. */
+export class ContentMismatch extends Error {
+  override name = 'ContentMismatch';
+}
+
+export function blobKey(sha256: string): string {
+  return `blobs/sha256/${sha256.slice(0, 2)}/${sha256}`;
+}

@@ -1,0 +1,99 @@
+/** Every bound of builder, in one place: its name carries the unit, its comment the reason. */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+export const limits = {
+  /** A script is read whole into memory by server and worker. */
+  scriptBytesMax: 1 * MIB,
+  /** A request body other than an input; holds a script in JSON, or a batch of runs. */
+  bodyBytesMax: 32 * MIB,
+  /** One input file; streamed, so the bound only catches mistakes. */
+  inputBytesMax: 1024 * GIB,
+  /** Inputs of one run: their list travels in the run's record. */
+  inputsPerRunMax: 20_000,
+  /** Runs of one `POST runs` array. */
+  runsPerRequestMax: 10_000,
+  /** Variables, labels, globs, template parameters of one job. */
+  envEntriesMax: 1_000,
+  envValueBytesMax: 128 * KIB,
+  labelsMax: 64,
+  labelValueCharsMax: 256,
+  globsMax: 256,
+  pathBytesMax: 4096,
+  reasonCharsMax: 1_000,
+
+  /** How long a script may run when nobody said. */
+  timeoutMsDefault: HOUR,
+  timeoutMsMax: 30 * DAY,
+  /** Between SIGTERM and SIGKILL. */
+  graceMsDefault: 10 * SECOND,
+  graceMsMax: HOUR,
+  /** After the script's leader ended, how long a child that still holds its output open may delay the end. */
+  outputHoldMs: 2 * SECOND,
+  /** The shortest distance of two ticks of one schedule. */
+  everyMsMin: SECOND,
+  everyMsMax: 366 * DAY,
+
+  /** A longer line of log is stored in pieces marked as continued, so a line cannot fill memory. */
+  logLineBytesMax: 256 * KIB,
+  /** One stream entry: large enough for throughput, small enough for latency and Redis. */
+  logEntryBytesMax: 128 * KIB,
+  /** Redis holds at most about this much of one log; older lines are in the store. */
+  logTailBytesMax: 8 * MIB,
+  /** One archived piece of a log. */
+  logSegmentBytes: 4 * MIB,
+  /** The stream of a finished log stays for observers in the middle of it. */
+  logStreamTtlMsAfterEnd: 10 * MINUTE,
+  /** A stream whose writer is gone for so long is dropped by Redis. */
+  logStreamTtlMs: 30 * DAY,
+  /** Wake-up streams only say «look again»; older entries are of no use. */
+  wakeEntriesMax: 1_000,
+  logShards: 64,
+
+  artifactsPerRunMax: 100_000,
+  /** Upload part of the S3 store; the part is what one upload holds in memory. */
+  s3PartBytes: 16 * MIB,
+
+  /** BullMQ's lock on a run: a worker silent for longer is taken for dead. */
+  lockDurationMs: 15 * SECOND,
+  /** How often servers look for abandoned runs. */
+  stalledIntervalMs: 5 * SECOND,
+  /** Worker deaths of one run before it is `lost`. */
+  workerDeathsMax: 3,
+  /** Faults of builder itself (storage, disk) in one run before it is `refused` or `lost`. */
+  faultsMax: 5,
+  heartbeatMs: 2 * SECOND,
+  /** A worker that has not been heard of for so long is no longer listed. */
+  workerTtlMs: 15 * SECOND,
+  /** Servers complete what a crash left half accepted after so long. */
+  acceptingGraceMs: 5 * SECOND,
+  sweepIntervalMs: 1 * SECOND,
+  /** Waiting for so long raises a run by one class of priority, so that none starves. */
+  agingMs: 10 * MINUTE,
+  /** BullMQ's finished jobs are a view for the board; the records are the truth. */
+  boardFinishedJobsMax: 1_000,
+
+  idempotencyTtlMs: DAY,
+  sessionTtlMs: 12 * HOUR,
+
+  pageRunsMax: 1_000,
+  pageRunsDefault: 50,
+  infoNextMax: 20,
+  prefixCharsMin: 8,
+  ticksListedMax: 1_000,
+
+  /** How long a program waits for Redis or the store at its start before it gives up with one line. */
+  startWaitMs: 10 * SECOND,
+  /** `up`: how long running scripts may finish after the first signal before they go back to the queue. */
+  upDrainMs: 10 * SECOND,
+  /** A follower whose server is gone tries again for so long before it gives up. */
+  followReconnectMs: 5 * MINUTE,
+  /** Event streams send a comment so often, so that a dead connection is noticed. */
+  eventStreamPingMs: 15 * SECOND,
+} as const;

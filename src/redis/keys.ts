@@ -1,0 +1,68 @@
+/**
+ * Every key that builder itself keeps in Redis: name, type, lifetime. Built nowhere else.
+ * Keys in the hash tag `{builder}` share one slot with BullMQ's, so that one script may touch both.
+ */
+import { createHash } from 'node:crypto';
+import { limits } from '../job/limits.ts';
+
+/** BullMQ's prefix: its keys are `{builder}:<queue>:…`. */
+export const BULL_PREFIX = '{builder}';
+
+export const TICK_QUEUE = 'tick';
+
+/** The queue of a platform's runs. */
+export function runQueue(platform: string): string {
+  return `run-${platform}`;
+}
+
+/** BullMQ's lock on a job: a string, the token of the worker that holds it, living limits.lockDurationMs. BullMQ's own. */
+export function bullLockKey(queue: string, jobId: string): string {
+  return `${BULL_PREFIX}:${queue}:${jobId}:lock`;
+}
+
+const own = (name: string): string => `{builder}:b:${name}`;
+
+export const keys = {
+  /** Hash, for ever: name → JobDefinition. */
+  jobs: own('jobs'),
+  /** Hash, for ever: name → Template. */
+  templates: own('templates'),
+  /** Hash, for ever: `spec`, `cancel`, `result`, `n` (newest attempt), `a<N>` (AttemptRecord), `deaths`, `faults`. */
+  run: (id: string): string => own(`run:${id}`),
+  /** Sorted set, for ever, score 0: run ids, for lookup by prefix. */
+  runIds: own('run-ids'),
+  /** Sorted sets, for ever: run ids by time of acceptance (ms). */
+  runs: own('runs'),
+  runsOfJob: (job: string): string => own(`runs:job:${job}`),
+  runsOfPlatform: (platform: string): string => own(`runs:platform:${platform}`),
+  runsOfOutcome: (outcome: string): string => own(`runs:outcome:${outcome}`),
+  /** Sorted set: runs whose record is written and whose BullMQ job may be missing, by time (Redis's clock, ms). */
+  accepting: own('accepting'),
+  /** Sorted set: unfinished runs asked to be cancelled, by time (Redis's clock, ms). */
+  cancelling: own('cancelling'),
+  /** Sets, for ever. */
+  platforms: own('platforms'),
+  droppedPlatforms: own('dropped-platforms'),
+  /** Sorted set: worker names, score unused; a worker lives while its key below does. */
+  workers: own('workers'),
+  /** String, limits.workerTtlMs: WorkerInfo of a living worker. */
+  worker: (name: string): string => own(`worker:${name}`),
+  /** Hash, for ever: token id → stored token. */
+  tokens: own('tokens'),
+  /** String, limits.sessionTtlMs: token id of a browser's session; named by the SHA-256 of the cookie. */
+  session: (cookieSha256: string): string => own(`session:${cookieSha256}`),
+  /** String, limits.idempotencyTtlMs: run ids that a request with this key made. */
+  idempotency: (tokenId: string, key: string): string => own(`idem:${tokenId}:${createHash('sha256').update(key).digest('hex')}`),
+  /** Pub/sub channel: ids of runs to cancel, for workers. */
+  cancelChannel: own('cancel'),
+  /** Stream, limits.logStreamTtlMsAfterEnd after the end: one attempt's log, entries `<first line>-0` with fields `n`, `d`. */
+  log: (run: string, attempt: number, claim: string): string => `{${shardOf(run)}}:b:log:${run}:${attempt}-${claim}`,
+  /** Stream, limits.wakeEntriesMax: ids of runs whose log grew, of one shard. */
+  wake: (shard: string): string => `{${shard}}:b:wake`,
+} as const;
+
+/** One of limits.logShards tags, from the run's id: `log-00` … `log-63`. */
+export function shardOf(run: string): string {
+  const number = Number.parseInt(createHash('sha1').update(run).digest('hex').slice(0, 8), 16) % limits.logShards;
+  return `log-${String(number).padStart(2, '0')}`;
+}
