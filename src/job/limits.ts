@@ -59,15 +59,33 @@ export const limits = {
   artifactsPerRunMax: 100_000,
   /** Upload part of the S3 store; the part is what one upload holds in memory. */
   s3PartBytes: 16 * MIB,
+  /** S3 takes no upload of more parts; a larger file has larger parts. */
+  s3PartsMax: 10_000,
+  /** Requests in flight to one S3 store; downloads by slow readers hold one each. */
+  s3ConnectionsMax: 256,
+  /** Tries of one request before its fault is told; with the pauses between them a hiccup of seconds passes unseen. */
+  s3TriesMax: 6,
+  s3RetryPauseMs: 100,
+  s3RetryPauseMsMax: 5 * SECOND,
+  /** A connection to the store on which nothing moves for so long is dead. */
+  s3IdleMsMax: 60 * SECOND,
+  /** Temporary files and unfinished uploads older than this are nobody's; no upload of one file takes so long. */
+  storeLeftoverMs: DAY,
+  /** Keys of documents: one name of a file system holds 255 bytes, and escaped threefold they fit the 1,024 of S3. */
+  documentKeyBytesMax: 255,
 
   /** BullMQ's lock on a run: a worker silent for longer is taken for dead. */
-  lockDurationMs: 15 * SECOND,
+  lockDurationMs: 10 * SECOND,
   /** How often servers look for abandoned runs. */
-  stalledIntervalMs: 5 * SECOND,
+  stalledIntervalMs: 2_500,
   /** Worker deaths of one run before it is `lost`. */
   workerDeathsMax: 3,
   /** Faults of builder itself (storage, disk) in one run before it is `refused` or `lost`. */
   faultsMax: 5,
+  /** How long a worker tries to store a finished attempt while the store or Redis is away before the run is `lost`. */
+  storeOutageMsMax: 30 * MINUTE,
+  /** Pause before a fault of the store or Redis is tried again. */
+  faultPauseMs: 1 * SECOND,
   heartbeatMs: 2 * SECOND,
   /** A worker that has not been heard of for so long is no longer listed. */
   workerTtlMs: 15 * SECOND,
@@ -94,6 +112,8 @@ export const limits = {
   upDrainMs: 10 * SECOND,
   /** A follower whose server is gone tries again for so long before it gives up. */
   followReconnectMs: 5 * MINUTE,
+  /** A follower looks at the record at least this often, should a wake-up have been lost. */
+  followPollMs: 2 * SECOND,
   /** Event streams send a comment so often, so that a dead connection is noticed. */
   eventStreamPingMs: 15 * SECOND,
 } as const;

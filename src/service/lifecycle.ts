@@ -59,3 +59,16 @@ async function releaseOne(name: string, release: Release, logger: Logger): Promi
     clearTimeout(timer);
   }
 }
+
+/** Resolves after a time, or as soon as the signal is aborted. */
+export function pause(pauseMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, signal.aborted ? 0 : pauseMs);
+    signal.addEventListener('abort', end, { once: true });
+  });
+}

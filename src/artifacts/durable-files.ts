@@ -1,0 +1,143 @@
+/** Files below one folder that appear whole and durable, or not at all: temporary name, sync, rename, sync of the folder. */
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { limits } from '../job/limits.ts';
+import { BuilderError, oneLine } from '../service/errors.ts';
+
+export interface DurableFiles {
+  /** Fills a temporary file and puts it at `key`, replacing a former one. What `fill` throws comes through unchanged. */
+  write(key: string, fill: (file: FileHandle) => Promise<void>): Promise<void>;
+  /** Removes a file, and the folders that it leaves empty but the topmost; a missing one is no fault. */
+  remove(key: string): Promise<void>;
+  /** Writes, reads and removes a small temporary file; resolves with its time by the file system's own clock. */
+  probe(): Promise<number>;
+  /** Removes temporary files that a crash left, `limits.storeLeftoverMs` before `nowMs`. */
+  sweep(nowMs: number): Promise<void>;
+}
+
+const INCOMING = 'incoming';
+const TEMPORARY = /^(file|probe)-[0-9a-f-]{36}$/;
+/** Folders that are known to exist durably are remembered; more of them than this would only fill memory. */
+const KNOWN_FOLDERS_MAX = 10_000;
+
+export async function openDurableFiles(root: string): Promise<DurableFiles> {
+  const incoming = join(root, INCOMING);
+  const known = new Set<string>();
+  const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
+  const ensureFolder = async (folder: string): Promise<void> => {
+    if (known.has(folder)) return;
+    await mkdir(folder, { recursive: true });
+    for (let at = folder; at !== root; at = dirname(at)) await syncFolder(dirname(at));
+    if (known.size >= KNOWN_FOLDERS_MAX) known.clear();
+    known.add(folder);
+  };
+  const place = async (temporary: string, target: string): Promise<void> => {
+    const folder = dirname(target);
+    await ensureFolder(folder);
+    try {
+      await rename(temporary, target);
+    } catch (cause) {
+      if (codeOf(cause) !== 'ENOENT') throw cause;
+      // Another process has removed the folder since it became known.
+      known.delete(folder);
+      await ensureFolder(folder);
+      await rename(temporary, target);
+    }
+    await syncFolder(folder);
+  };
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  await ensureFolder(incoming);
+  return {
+    write: async (key, fill) => {
+      const temporary = join(incoming, `file-${randomUUID()}`);
+      try {
+        const file = await guard(open(temporary, 'wx'));
+        try {
+          await fill(file);
+          await guard(file.datasync());
+        } finally {
+          await guard(file.close());
+        }
+        await guard(place(temporary, join(root, key)));
+      } catch (cause) {
+        await rm(temporary, { force: true }).catch(() => undefined);
+        throw cause;
+      }
+    },
+    remove: (key) => guard(removeFile(root, key)),
+    probe: () => guard(probe(join(incoming, `probe-${randomUUID()}`))),
+    sweep: (nowMs) => guard(sweepFolder(incoming, nowMs - limits.storeLeftoverMs)),
+  };
+}
+
+/** Rejects with `store-full` or `store-unavailable` where the work fails for a reason of the file system. */
+export async function guarded<T>(root: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    if (cause instanceof BuilderError) throw cause;
+    const full = ['ENOSPC', 'EDQUOT'].includes(codeOf(cause));
+    throw new BuilderError(
+      full ? 'store-full' : 'store-unavailable',
+      `expected ${full ? 'room' : 'to read and write'} in the store's folder ${root}, got ${oneLine(cause)}`,
+      { cause },
+    );
+  }
+}
+
+/** The code of a fault of the system (`ENOENT`…), or an empty text. */
+export function codeOf(thrown: unknown): string {
+  return thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
+}
+
+/** Writes all of it: one write of the system may take only a part. */
+export async function writeWhole(file: FileHandle, content: Buffer): Promise<void> {
+  for (let left = content; left.length > 0; ) left = left.subarray((await file.write(left)).bytesWritten);
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function removeFile(root: string, key: string): Promise<void> {
+  await rm(join(root, key), { force: true });
+  for (let folder = dirname(key); folder.includes('/'); folder = dirname(folder)) {
+    try {
+      await rmdir(join(root, folder));
+    } catch {
+      return; // not empty, or gone already
+    }
+  }
+}
+
+async function probe(path: string): Promise<number> {
+  const content = Buffer.from('builder');
+  const file = await open(path, 'wx+');
+  try {
+    await writeWhole(file, content);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(content.length), 0, content.length, 0);
+    if (bytesRead !== content.length || !content.equals(buffer)) throw new Error('other content than was written');
+    return (await file.stat()).mtimeMs;
+  } finally {
+    await file.close();
+    await unlink(path).catch(() => undefined);
+  }
+}
+
+async function sweepFolder(incoming: string, beforeMs: number): Promise<void> {
+  for (const name of await readdir(incoming)) {
+    if (!TEMPORARY.test(name)) continue;
+    const path = join(incoming, name);
+    const modifiedMs = await stat(path).then(
+      (found) => found.mtimeMs,
+      () => Number.POSITIVE_INFINITY,
+    );
+    if (modifiedMs < beforeMs) await rm(path, { force: true });
+  }
+}

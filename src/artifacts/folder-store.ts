@@ -1,0 +1,134 @@
+/** The store in a local folder: the embedded default of one machine. */
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { Readable } from 'node:stream';
+import { BuilderError, oneLine } from '../service/errors.ts';
+import { checkedContent } from './checked-content.ts';
+import { codeOf, type DurableFiles, guarded, openDurableFiles, writeWhole } from './durable-files.ts';
+import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
+import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
+
+/** Large enough that the system's calls cost little, small enough for memory. */
+const WRITE_BYTES = 1024 * 1024;
+const READ_BYTES = 256 * 1024;
+
+/** Makes the folder where it is missing; throws `bad-config` where it cannot be written, `store-full` where it has no room. */
+export async function openFolderStore(path: string): Promise<Store> {
+  const root = resolve(path);
+  const files = await openFiles(root);
+  const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
+  const statBlob = (sha256: string): Promise<number | null> => {
+    checkDigest(sha256);
+    return guard(orNull(stat(join(root, blobKey(sha256))).then((found) => found.size)));
+  };
+  return {
+    statBlob: async (sha256) => statBlob(sha256),
+    putBlob: async (source, signal) => {
+      // A file of another length is damage; writing it anew heals it.
+      if ((await statBlob(source.sha256)) === source.bytes) return 'known';
+      await files.write(blobKey(source.sha256), (file) => fill({ file, source, guard, signal }));
+      return 'stored';
+    },
+    getBlob: async (sha256, range) => {
+      checkDigest(sha256);
+      const file = await guard(orNull(open(join(root, blobKey(sha256)), 'r')));
+      if (file === null) throw new BuilderError('not-found', `expected a known blob, got ${sha256}`);
+      return readRange(file, range);
+    },
+    putDocument: async (key, content) => {
+      checkDocumentKey(key);
+      await files.write(key, (file) => guard(writeWhole(file, content)));
+    },
+    getDocument: async (key) => {
+      checkDocumentKey(key);
+      return guard(orNull(readFile(join(root, key))));
+    },
+    listDocuments: async (prefix) => {
+      checkDocumentPrefix(prefix);
+      return inByteOrder((await guard(filesBelow(root, dirname(`${prefix}x`)))).filter((key) => key.startsWith(prefix)));
+    },
+    removeDocument: async (key) => {
+      checkDocumentKey(key);
+      await files.remove(key);
+    },
+    check: async () => {
+      await files.probe();
+    },
+    close: async () => undefined,
+  };
+}
+
+async function openFiles(root: string): Promise<DurableFiles> {
+  try {
+    const files = await openDurableFiles(root);
+    await files.sweep(await files.probe());
+    return files;
+  } catch (thrown) {
+    const cause = thrown instanceof BuilderError ? thrown.cause : thrown;
+    if (['ENOSPC', 'EDQUOT'].includes(codeOf(cause))) throw guarded(root, Promise.reject(cause));
+    throw new BuilderError('bad-config', `expected a writable folder for the store, got ${root} (${oneLine(cause)})`, { cause });
+  }
+}
+
+interface Filling {
+  file: FileHandle;
+  source: BlobSource;
+  guard: <T>(work: Promise<T>) => Promise<T>;
+  signal: AbortSignal | undefined;
+}
+
+/** Writes one piece while the next is read and hashed. */
+async function fill({ file, source, guard, signal }: Filling): Promise<void> {
+  let pieces: Buffer[] = [];
+  let bytes = 0;
+  let writing: Promise<void> = Promise.resolve();
+  const flush = async (): Promise<void> => {
+    await guard(writing);
+    writing = writeWhole(file, Buffer.concat(pieces));
+    // Awaited at the next flush; until then a failure must not count as unhandled.
+    writing.catch(() => undefined);
+    pieces = [];
+    bytes = 0;
+  };
+  try {
+    for await (const chunk of checkedContent(source, signal)) {
+      pieces.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= WRITE_BYTES) await flush();
+    }
+    if (bytes > 0) await flush();
+    await guard(writing);
+  } finally {
+    // The file is closed next: nothing may still be writing to it.
+    await writing.catch(() => undefined);
+  }
+}
+
+async function readRange(file: FileHandle, range: ByteRange | undefined): Promise<Readable> {
+  try {
+    if (range === undefined) return file.createReadStream({ highWaterMark: READ_BYTES });
+    const { size } = await file.stat();
+    if (range.start >= size || range.end < range.start) {
+      throw new BuilderError('range-not-satisfiable', `expected a range within ${size} bytes, got ${range.start}-${range.end}`);
+    }
+    return file.createReadStream({ start: range.start, end: Math.min(range.end, size - 1), highWaterMark: READ_BYTES });
+  } catch (cause) {
+    await file.close();
+    throw cause;
+  }
+}
+
+async function filesBelow(root: string, folder: string): Promise<string[]> {
+  const entries = await orNull(readdir(join(root, folder), { withFileTypes: true, recursive: true }));
+  return (entries ?? []).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1));
+}
+
+/** A file that is not there is an answer, not a fault. */
+async function orNull<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes(codeOf(cause))) return null;
+    throw cause;
+  }
+}

@@ -1,0 +1,94 @@
+/** Reading a log from any line, live or archived, and following it to its end. */
+import type { Store } from '../artifacts/store.ts';
+import { limits } from '../job/limits.ts';
+import type { LogEnd } from '../job/log-entry.ts';
+import type { RunResult } from '../job/run.ts';
+import type { Redis } from '../redis/connection.ts';
+import { nextArchivedLine, readArchived } from './archive.ts';
+import { type LogChunk, type LogId, readChunks } from './stream.ts';
+import type { WakeUps } from './wake-ups.ts';
+
+/** Still open; ended without a result, so that another attempt follows; or ended with the run's result. */
+export type AttemptState = 'open' | 'ended' | RunResult;
+
+export interface LogSource {
+  redis: Redis;
+  store: Store;
+  wakeUps: WakeUps;
+  endOf: (log: LogId) => Promise<AttemptState>;
+}
+
+export interface ReadOptions {
+  log: LogId;
+  /** First line wanted, from 1. */
+  from: number;
+  follow: boolean;
+  signal: AbortSignal;
+}
+
+const CHUNKS_AT_ONCE = 8;
+
+/**
+ * Chunks of whole NDJSON lines (log-entry.ts), each ended by a newline; with `follow` until the attempt has ended. The last
+ * object is the end record when the run has ended with this attempt. Lines that nobody has any more are one `gap`.
+ */
+export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerator<Buffer> {
+  const follower = source.wakeUps.follow(o.log.run);
+  let line = Math.max(1, o.from);
+  try {
+    while (!o.signal.aborted) {
+      // The end is asked for before the lines: what is read after it is then the whole rest.
+      const end = await source.endOf(o.log);
+      for (let chunks = await readFrom(source, o.log, line, end); chunks.length > 0; chunks = await readFrom(source, o.log, line, end)) {
+        for (const chunk of chunks) {
+          yield linesFrom(chunk, line);
+          line = chunk.firstLine + chunk.lines;
+        }
+        if (o.signal.aborted) return;
+      }
+      if (end !== 'open') {
+        yield* closing(end, line);
+        return;
+      }
+      if (!o.follow) return;
+      await follower.wait(limits.followPollMs, o.signal);
+    }
+  } finally {
+    follower.close();
+  }
+}
+
+async function readFrom(source: LogSource, log: LogId, line: number, end: AttemptState): Promise<LogChunk[]> {
+  const live = await readChunks(source.redis, log, line, CHUNKS_AT_ONCE);
+  if (live.kind === 'chunks') return live.chunks;
+  // An open attempt without a stream has written nothing: the archive takes lines only from a stream that keeps later ones.
+  if (live.kind === 'not-yet' || (live.kind === 'none' && end === 'open')) return [];
+  const archived = await readArchived(source.store, log, line);
+  if (archived !== null) return [archived];
+  const next = await nextArchivedLine(source.store, log, line);
+  return next === null ? [] : [gap(line, next - 1)];
+}
+
+/** What is left to say when no more lines come: a gap up to the line that the result knows of, and the end record. */
+function* closing(end: 'ended' | RunResult, line: number): Generator<Buffer> {
+  if (end === 'ended') return;
+  if (line <= end.log.lines) yield gap(line, end.log.lines).ndjson;
+  const record: LogEnd = { end: { lines: end.log.lines, bytes: end.log.bytes, sha256: end.log.sha256, outcome: end.outcome } };
+  yield Buffer.from(`${JSON.stringify(record)}\n`);
+}
+
+function gap(from: number, to: number): LogChunk {
+  const entry = { gap: { from, to, reason: 'lost: neither Redis nor the store has these lines' } };
+  return { firstLine: from, lines: to - from + 1, ndjson: Buffer.from(`${JSON.stringify(entry)}\n`) };
+}
+
+/** A chunk without the lines before the wanted one. */
+function linesFrom(chunk: LogChunk, line: number): Buffer {
+  let offset = 0;
+  for (let skipped = chunk.firstLine; skipped < line; skipped += 1) {
+    const end = chunk.ndjson.indexOf(0x0a, offset);
+    if (end < 0) break;
+    offset = end + 1;
+  }
+  return chunk.ndjson.subarray(offset);
+}

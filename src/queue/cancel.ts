@@ -1,0 +1,94 @@
+/** Cancelling and deliberate retrying: durable marks first, then whatever makes them quick. */
+import { UnrecoverableError } from 'bullmq';
+import type { Run, RunRecord, RunResult } from '../job/run.ts';
+import { limits } from '../job/limits.ts';
+import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
+import { runScript } from '../redis/script.ts';
+import { BuilderError } from '../service/errors.ts';
+import { platformQueue, type Queues } from './queues.ts';
+import { reopenScript, requestCancelScript } from './record-scripts.ts';
+import { commitResult, readRecord } from './records.ts';
+import { enqueue } from './submit.ts';
+import { getRun } from './view.ts';
+import { wakeFollowers } from '../redis/wake.ts';
+
+/** No redelivery is newer than what a server commits; a deliberate retry reopens the record first. */
+export const ADOPTED_ALWAYS = 1_000_000;
+
+/**
+ * Asks for a run to be cancelled; the mark is durable and shown at once. A waiting run ends before this resolves, a running one
+ * when its worker hears of it or, if the worker is dead, within about one lock duration. Throws `not-found` and, for a finished run, `conflict`.
+ */
+export async function requestCancel(queues: Queues, id: string, reason: string | null): Promise<Run> {
+  const request = { requestedAt: new Date().toISOString(), reason };
+  const answer = await runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling], [id, JSON.stringify(request)]);
+  if (answer === 'gone') throw new BuilderError('not-found', `no such run: ${id}`);
+  if (answer === 'finished') throw new BuilderError('conflict', `expected a run that is not finished, got ${id}, which has ended`);
+  await queues.redis.publish(keys.cancelChannel, id);
+  await settleCancel(queues, id);
+  return getRun(queues, id);
+}
+
+/** Ends a run that is asked to be cancelled and that no worker holds; leaves alone one whose worker is alive. */
+export async function settleCancel(queues: Queues, id: string): Promise<void> {
+  const record = await readRecord(queues.redis, id);
+  if (record === null || record.result !== null || record.cancel === null) {
+    await queues.redis.zrem(keys.cancelling, id);
+    return;
+  }
+  if ((await queues.redis.exists(bullLockKey(runQueue(record.spec.platform), id))) === 1) return;
+  const committed = await commitResult(queues.redis, {
+    spec: record.spec,
+    token: '',
+    attempt: record.attempts.length,
+    claim: record.attempts.at(-1)?.claim ?? null,
+    result: cancelledResult(record),
+    end: null,
+  });
+  if (committed === 'superseded') return;
+  // A job that a worker took at this very moment stays: its claim finds the result and adopts it.
+  await platformQueue(queues, record.spec.platform).remove(id).catch(() => undefined);
+  await wakeFollowers(queues.redis, id);
+}
+
+/** Runs a finished run again as its next attempt, as the board's retry button asks; throws `conflict` for one that has not ended. */
+export async function retryRun(queues: Queues, id: string): Promise<void> {
+  const record = await readRecord(queues.redis, id);
+  if (record === null) throw new BuilderError('not-found', `no such run: ${id}`);
+  if (record.result === null) throw new BuilderError('conflict', `expected a run that has ended, got ${id}`);
+  const outcome = keys.runsOfOutcome(record.result.outcome);
+  const answer = await runScript(queues.redis, reopenScript, [keys.run(id), outcome, keys.accepting], [id]);
+  if (answer === 'reopened') await requeue(queues, record);
+}
+
+/** Puts the BullMQ job of an open run where a worker finds it: a finished one is retried, a missing one added. */
+export async function requeue(queues: Queues, record: RunRecord): Promise<void> {
+  const job = await platformQueue(queues, record.spec.platform).getJob(record.spec.id);
+  const state = job === undefined ? 'unknown' : await job.getState();
+  if (job !== undefined && (state === 'failed' || state === 'completed')) await job.retry(state);
+  await enqueue(queues, [record.spec]);
+}
+
+/** How a run's end is shown on the board: every outcome but `succeeded` is a failed job that BullMQ must not try again. */
+export function bullFailure(result: RunResult): Error {
+  const detail = result.reason ?? (result.signal === null ? `exit ${result.exitCode}` : result.signal);
+  return new UnrecoverableError(`${result.outcome}: ${detail}`);
+}
+
+function cancelledResult(record: RunRecord): RunResult {
+  const started = record.attempts.length > 0;
+  const words = record.cancel?.reason ?? 'asked for';
+  const unconfirmed = started ? '; its worker is silent, so the end of its processes is not confirmed' : '';
+  return {
+    outcome: 'cancelled',
+    exitCode: null,
+    signal: null,
+    reason: `cancelled: ${words}${unconfirmed}`.slice(0, limits.reasonCharsMax),
+    attempt: record.attempts.length,
+    claim: record.attempts.at(-1)?.claim ?? null,
+    attemptsMade: ADOPTED_ALWAYS,
+    finishedAt: new Date().toISOString(),
+    log: { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 },
+    artifactCount: 0,
+  };
+}

@@ -1,0 +1,125 @@
+/** Taking runs of a platform from BullMQ, and giving back its answer once a result is committed. */
+import { type Job, WaitingError, Worker } from 'bullmq';
+import { limits } from '../job/limits.ts';
+import { RUN_ID_PATTERN } from '../job/names.ts';
+import type { RunResult } from '../job/run.ts';
+import type { Redis } from '../redis/connection.ts';
+import { BULL_PREFIX, bullLockKey, keys, runQueue } from '../redis/keys.ts';
+import { runScript } from '../redis/script.ts';
+import { oneLine } from '../service/errors.ts';
+import type { Logger } from '../service/logger.ts';
+import { bullFailure } from './cancel.ts';
+import { retakeScript } from './record-scripts.ts';
+
+/** A run that BullMQ handed to this worker, under a lock that BullMQ renews while `handle` has not resolved. */
+export interface Delivery {
+  id: string;
+  platform: string;
+  token: string;
+  attemptsMade: number;
+  /** Aborted when the lock is lost for good: somebody else may have the run. */
+  lost: AbortSignal;
+}
+
+/** `result`: committed or adopted. `back`: interrupted, somebody shall take it again. `gone`: there is no such run. */
+export type Handled = { kind: 'result'; result: RunResult } | { kind: 'back'; delayMs?: number } | { kind: 'gone' };
+
+export interface ConsumeOptions {
+  connection: Redis;
+  platform: string;
+  concurrency: number;
+  workerName: string;
+  logger: Logger;
+  handle: (delivery: Delivery) => Promise<Handled>;
+  /** The attempt and claim that this worker has open on a run, for taking an expired lock again; null before the claim. */
+  claimOf: (id: string) => { attempt: number; claim: string } | null;
+}
+
+export interface Consumer {
+  readonly platform: string;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Takes nothing new and resolves when every delivery is handled. */
+  close(): Promise<void>;
+}
+
+export function consumeRuns(o: ConsumeOptions): Consumer {
+  const held = new Map<string, { token: string; lost: AbortController }>();
+  const worker: Worker = new Worker(runQueue(o.platform), (job: Job, token?: string) => process(o, held, worker, job, token ?? ''), {
+    connection: o.connection,
+    prefix: BULL_PREFIX,
+    concurrency: o.concurrency,
+    name: o.workerName,
+    lockDuration: limits.lockDurationMs,
+    // Servers look for abandoned runs, so that a worker never takes a neighbour for dead.
+    skipStalledCheck: true,
+    drainDelay: 5,
+  });
+  worker.on('error', (cause) => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue'));
+  worker.on('lockRenewalFailed', (ids: string[]) => {
+    for (const id of ids) retakeLock(o, held, id).catch((cause) => o.logger.debug({ run: id, error: oneLine(cause) }, 'lock'));
+  });
+  return {
+    platform: o.platform,
+    pause: () => worker.pause(true),
+    resume: () => worker.resume(),
+    close: () => worker.close(),
+  };
+}
+
+async function process(o: ConsumeOptions, held: Map<string, { token: string; lost: AbortController }>, worker: Worker, job: Job, token: string): Promise<object> {
+  const id = job.id ?? '';
+  if (!RUN_ID_PATTERN.test(id)) throw bullFailure({ ...RUBBISH, reason: 'rubbish: this job was not made by builder' });
+  const lost = new AbortController();
+  held.set(id, { token, lost });
+  try {
+    const handled = await o.handle({ id, platform: o.platform, token, attemptsMade: job.attemptsMade, lost: lost.signal });
+    switch (handled.kind) {
+      case 'back':
+        await giveBack(worker, o, job, token);
+        throw new WaitingError();
+      case 'gone':
+        throw bullFailure({ ...RUBBISH, reason: 'rubbish: there is no run of this id' });
+      case 'result':
+        if (handled.result.outcome !== 'succeeded') throw bullFailure(handled.result);
+        return { outcome: 'succeeded', attempt: handled.result.attempt };
+    }
+  } finally {
+    held.delete(id);
+  }
+}
+
+const RUBBISH: RunResult = {
+  outcome: 'refused',
+  exitCode: null,
+  signal: null,
+  reason: null,
+  attempt: 0,
+  claim: null,
+  attemptsMade: 0,
+  finishedAt: '1970-01-01T00:00:00.000Z',
+  log: { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 },
+  artifactCount: 0,
+};
+
+/** Puts a run back unharmed. BullMQ arms no marker for a prioritized job then, so an idle worker would sleep on: arm it. */
+async function giveBack(worker: Worker, o: ConsumeOptions, job: Job, token: string): Promise<void> {
+  await job.moveToWait(token);
+  await o.connection.zadd(worker.toKey('marker'), 0, '0');
+}
+
+/** An expired lock is not a lost run: it is taken again unless somebody else has the run by now. */
+async function retakeLock(o: ConsumeOptions, held: Map<string, { token: string; lost: AbortController }>, id: string): Promise<void> {
+  const mine = held.get(id);
+  const claim = o.claimOf(id);
+  if (mine === undefined || claim === null) return;
+  const queue = runQueue(o.platform);
+  const active = `${BULL_PREFIX}:${queue}:active`;
+  const answer = await runScript(
+    o.connection,
+    retakeScript,
+    [keys.run(id), bullLockKey(queue, id), active],
+    [id, mine.token, claim.attempt, claim.claim, limits.lockDurationMs],
+  );
+  if (answer !== 1) mine.lost.abort('superseded');
+}

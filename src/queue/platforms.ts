@@ -1,0 +1,33 @@
+/** Platforms: known since a run or a worker named them; a dropped one takes no new runs. */
+import { keys } from '../redis/keys.ts';
+import { requestCancel } from './cancel.ts';
+import { droppedPlatforms, knownPlatforms } from './platform-sets.ts';
+import { platformQueue, type Queues } from './queues.ts';
+import { listWorkers } from './workers.ts';
+
+const CANCEL_PAGE = 500;
+
+export async function listPlatforms(queues: Queues): Promise<{ name: string; dropped: boolean; workers: number }[]> {
+  const [names, dropped, workers] = await Promise.all([knownPlatforms(queues), droppedPlatforms(queues), listWorkers(queues)]);
+  return [...new Set([...names, ...dropped])].sort().map((name) => ({
+    name,
+    dropped: dropped.includes(name),
+    workers: workers.filter((worker) => worker.platforms.includes(name)).length,
+  }));
+}
+
+/** New runs are refused from now on; what waits is cancelled with that reason; what runs goes on. */
+export async function dropPlatform(queues: Queues, platform: string): Promise<void> {
+  await queues.redis.sadd(keys.droppedPlatforms, platform);
+  const queue = platformQueue(queues, platform);
+  for (let ids = [''], last = ''; ids.length > 0; ) {
+    ids = await queue.getRanges(['wait', 'prioritized', 'delayed'], 0, CANCEL_PAGE - 1, true);
+    if (ids[0] === last) return;
+    last = ids[0] ?? '';
+    for (const id of ids) await requestCancel(queues, id, `platform-dropped: ${platform} takes no runs`);
+  }
+}
+
+export async function undropPlatform(queues: Queues, platform: string): Promise<void> {
+  await queues.redis.srem(keys.droppedPlatforms, platform);
+}

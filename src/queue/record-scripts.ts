@@ -1,0 +1,121 @@
+/** The Lua scripts that change a run's record; each is one atomic step of the state machine in docs/ARCHITECTURE.md. */
+import { script } from '../redis/script.ts';
+
+const NOW = `
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+`;
+
+/**
+ * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job
+ * ARGV id, spec, created (ms), platform, job ('' when ad hoc) → created | known | dropped
+ */
+export const createScript = script(`
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
+if redis.call('SISMEMBER', KEYS[6], ARGV[4]) == 1 then return 'dropped' end
+${NOW}
+redis.call('HSET', KEYS[1], 'spec', ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+redis.call('SADD', KEYS[5], ARGV[4])
+redis.call('ZADD', KEYS[7], nowMs, ARGV[1])
+if ARGV[5] ~= '' then redis.call('ZADD', KEYS[8], ARGV[3], ARGV[1]) end
+return 'created'
+`);
+
+/**
+ * KEYS run, lock. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON)
+ * → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n} | {run, n}
+ * An unfinished attempt found here is of a worker that died: it is closed, and counted.
+ */
+export const claimScript = script(`
+if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return {'gone'} end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'unlocked'} end
+local result = redis.call('HGET', KEYS[1], 'result')
+if result then
+  if cjson.decode(result).attemptsMade >= tonumber(ARGV[2]) then return {'adopt', result} end
+  redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults')
+end
+local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
+if n > 0 and redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[5]) == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
+if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then return {'cancel', n} end
+if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n} end
+n = n + 1
+redis.call('HSET', KEYS[1], 'n', n, 'a' .. n, ARGV[4])
+return {'run', n}
+`);
+
+/**
+ * The commit: a result counts only from the newest attempt's own claim, while nobody else holds the lock.
+ * KEYS run, lock, runs of outcome, cancelling, accepting. ARGV id, token, attempt, claim ('' for no attempt's), result, end
+ * of the attempt ('' for none), created (ms) → committed | already | superseded
+ */
+export const commitScript = script(`
+local known = redis.call('HGET', KEYS[1], 'result')
+if known then
+  local claim = cjson.decode(known).claim
+  if ARGV[4] ~= '' and claim == ARGV[4] then return 'committed' end
+  return 'already'
+end
+local n = redis.call('HGET', KEYS[1], 'n') or '0'
+if n ~= ARGV[3] then return 'superseded' end
+if ARGV[4] ~= '' and cjson.decode(redis.call('HGET', KEYS[1], 'a' .. n)).claim ~= ARGV[4] then return 'superseded' end
+local lock = redis.call('GET', KEYS[2])
+if lock and lock ~= ARGV[2] then return 'superseded' end
+redis.call('HSET', KEYS[1], 'result', ARGV[5])
+if ARGV[6] ~= '' then redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[6]) end
+redis.call('ZADD', KEYS[3], ARGV[7], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('ZREM', KEYS[5], ARGV[1])
+return 'committed'
+`);
+
+/** Closes an attempt without a result. KEYS run. ARGV attempt, claim, end, counter to raise ('' for none) → the counter, or -1 when refused. */
+export const closeAttemptScript = script(`
+if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return -1 end
+if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[1])).claim ~= ARGV[2] then return -1 end
+redis.call('HSETNX', KEYS[1], 'e' .. ARGV[1], ARGV[3])
+if ARGV[4] == '' then return 0 end
+return redis.call('HINCRBY', KEYS[1], ARGV[4], 1)
+`);
+
+/**
+ * Takes an expired lock again. KEYS run, lock, active. ARGV id, token, attempt, claim, duration (ms) → 1 held | 0 refused
+ */
+export const retakeScript = script(`
+local lock = redis.call('GET', KEYS[2])
+if lock and lock ~= ARGV[2] then return 0 end
+if redis.call('HGET', KEYS[1], 'n') ~= ARGV[3] then return 0 end
+if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[3])).claim ~= ARGV[4] then return 0 end
+if not redis.call('LPOS', KEYS[3], ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
+return 1
+`);
+
+/** KEYS run, cancelling. ARGV id, request → gone | finished | requested */
+export const requestCancelScript = script(`
+if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
+if redis.call('HEXISTS', KEYS[1], 'result') == 1 then return 'finished' end
+${NOW}
+redis.call('HSETNX', KEYS[1], 'cancel', ARGV[2])
+redis.call('ZADD', KEYS[2], nowMs, ARGV[1])
+return 'requested'
+`);
+
+/** A deliberate retry. KEYS run, runs of outcome, accepting. ARGV id → gone | open | reopened */
+export const reopenScript = script(`
+if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
+if redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 'open' end
+${NOW}
+redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults')
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[3], nowMs, ARGV[1])
+return 'reopened'
+`);
+
+/** Members whose time is older. KEYS sorted set. ARGV age (ms), how many at most → members */
+export const olderScript = script(`
+${NOW}
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', nowMs - tonumber(ARGV[1]), 'LIMIT', 0, ARGV[2])
+`);

@@ -1,0 +1,166 @@
+/** A run's record in Redis: written first, read by everybody, ended by one commit. */
+import { z } from 'zod';
+import { AttemptRecord, CancelRequest, type RunRecord, RunResult, RunSpec } from '../job/run.ts';
+import { InvalidValue } from '../job/invalid-value.ts';
+import { limits } from '../job/limits.ts';
+import type { Redis } from '../redis/connection.ts';
+import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
+import { runScript } from '../redis/script.ts';
+import { BuilderError } from '../service/errors.ts';
+import { claimScript, closeAttemptScript, commitScript, createScript } from './record-scripts.ts';
+
+export const AttemptStart = AttemptRecord.pick({ claim: true, worker: true, startedAt: true });
+export type AttemptStart = z.infer<typeof AttemptStart>;
+export const AttemptEnd = AttemptRecord.pick({ finishedAt: true, outcome: true, exitCode: true, signal: true, killed: true });
+export type AttemptEnd = z.infer<typeof AttemptEnd>;
+
+/** Writes the record unless there is one; `known` leaves it as it was. */
+export async function createRecord(redis: Redis, spec: RunSpec): Promise<'created' | 'known'> {
+  const answer = await runScript(redis, createScript, createKeys(spec), [
+    spec.id,
+    JSON.stringify(spec),
+    Date.parse(spec.createdAt),
+    spec.platform,
+    spec.job ?? '',
+  ]);
+  if (answer === 'dropped') {
+    throw new BuilderError('platform-dropped', `expected a platform that takes runs, got ${spec.platform}, which is dropped (builder undrop-platform ${spec.platform})`);
+  }
+  return answer === 'created' ? 'created' : 'known';
+}
+
+export type Claim =
+  | { kind: 'run'; attempt: number }
+  | { kind: 'adopt'; result: RunResult }
+  | { kind: 'cancel'; attempt: number }
+  | { kind: 'dead'; attempt: number }
+  | { kind: 'gone' }
+  | { kind: 'unlocked' };
+
+export interface ClaimRequest {
+  id: string;
+  platform: string;
+  token: string;
+  attemptsMade: number;
+  start: AttemptStart;
+}
+
+/** Opens the next attempt of a run for the holder of its lock, or says why there is none to open. */
+export async function claimAttempt(redis: Redis, request: ClaimRequest): Promise<Claim> {
+  const dead: AttemptEnd = { finishedAt: request.start.startedAt, outcome: 'superseded', exitCode: null, signal: null, killed: [] };
+  const [kind, value] = (await runScript(
+    redis,
+    claimScript,
+    [keys.run(request.id), bullLockKey(runQueue(request.platform), request.id)],
+    [request.token, request.attemptsMade, limits.workerDeathsMax, JSON.stringify(request.start), JSON.stringify(dead)],
+  )) as [string, string | number | undefined];
+  switch (kind) {
+    case 'run':
+    case 'cancel':
+    case 'dead':
+      return { kind, attempt: Number(value) };
+    case 'adopt':
+      return { kind, result: RunResult.parse(JSON.parse(String(value))) };
+    default:
+      return { kind: kind === 'gone' ? 'gone' : 'unlocked' };
+  }
+}
+
+export interface Commit {
+  spec: RunSpec;
+  /** The lock's token; '' when the server commits for a worker that is gone. */
+  token: string;
+  attempt: number;
+  /** null when no attempt made the result. */
+  claim: string | null;
+  result: RunResult;
+  end: AttemptEnd | null;
+}
+
+/** Makes a result the run's one result; `superseded` and `already` mean that it does not count. */
+export async function commitResult(redis: Redis, commit: Commit): Promise<'committed' | 'already' | 'superseded'> {
+  const { spec } = commit;
+  const answer = await runScript(
+    redis,
+    commitScript,
+    [keys.run(spec.id), bullLockKey(runQueue(spec.platform), spec.id), keys.runsOfOutcome(commit.result.outcome), keys.cancelling, keys.accepting],
+    [
+      spec.id,
+      commit.token,
+      commit.attempt,
+      commit.claim ?? '',
+      JSON.stringify(commit.result),
+      commit.end === null ? '' : JSON.stringify(commit.end),
+      Date.parse(spec.createdAt),
+    ],
+  );
+  return answer as 'committed' | 'already' | 'superseded';
+}
+
+/** Closes an attempt that has no result: interrupted, superseded, or stopped by a fault of builder, which is counted. */
+export async function closeAttempt(
+  redis: Redis,
+  o: { id: string; attempt: number; claim: string; end: AttemptEnd; count?: 'faults' },
+): Promise<number> {
+  return Number(await runScript(redis, closeAttemptScript, [keys.run(o.id)], [o.attempt, o.claim, JSON.stringify(o.end), o.count ?? '']));
+}
+
+export async function readRecord(redis: Redis, id: string): Promise<RunRecord | null> {
+  return parseRecord(await redis.hgetall(keys.run(id)));
+}
+
+export async function readRecords(redis: Redis, ids: string[]): Promise<(RunRecord | null)[]> {
+  if (ids.length === 0) return [];
+  const pipeline = redis.pipeline();
+  for (const id of ids) pipeline.hgetall(keys.run(id));
+  const answers = (await pipeline.exec()) ?? [];
+  return answers.map(([error, fields]) => {
+    if (error !== null) throw error;
+    return parseRecord(fields as Record<string, string>);
+  });
+}
+
+/** The full id of a run named by its UUID or an unambiguous prefix of it. */
+export async function resolveRunId(redis: Redis, name: string): Promise<string> {
+  const prefix = name.toLowerCase();
+  if (!/^[0-9a-f-]+$/.test(prefix) || prefix.length < limits.prefixCharsMin || prefix.length > 36) {
+    throw new InvalidValue(`expected a run's UUID or at least ${limits.prefixCharsMin} characters of it, got ${JSON.stringify(name)}`);
+  }
+  const ids = await redis.zrangebylex(keys.runIds, `[${prefix}`, `[${prefix}\xff`, 'LIMIT', 0, 2);
+  if (ids.length > 1) throw new BuilderError('ambiguous-id', `expected the id of one run, got ${name}, with which several begin; give more characters`);
+  if (ids[0] === undefined) throw new BuilderError('not-found', `no such run: ${name}`);
+  return ids[0];
+}
+
+function parseRecord(fields: Record<string, string>): RunRecord | null {
+  if (fields.spec === undefined) return null;
+  const count = Number(fields.n ?? 0);
+  return {
+    spec: RunSpec.parse(JSON.parse(fields.spec)),
+    attempts: Array.from({ length: count }, (_, index) => parseAttempt(index + 1, fields)),
+    result: fields.result === undefined ? null : RunResult.parse(JSON.parse(fields.result)),
+    cancel: fields.cancel === undefined ? null : CancelRequest.parse(JSON.parse(fields.cancel)),
+  };
+}
+
+function parseAttempt(number: number, fields: Record<string, string>): AttemptRecord {
+  const end = fields[`e${number}`];
+  return {
+    number,
+    ...AttemptStart.parse(JSON.parse(fields[`a${number}`] ?? 'null')),
+    ...(end === undefined ? { finishedAt: null, outcome: null, exitCode: null, signal: null, killed: [] } : AttemptEnd.parse(JSON.parse(end))),
+  };
+}
+
+function createKeys(spec: RunSpec): string[] {
+  return [
+    keys.run(spec.id),
+    keys.runIds,
+    keys.runs,
+    keys.runsOfPlatform(spec.platform),
+    keys.platforms,
+    keys.droppedPlatforms,
+    keys.accepting,
+    keys.runsOfJob(spec.job ?? ''),
+  ];
+}

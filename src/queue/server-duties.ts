@@ -1,0 +1,80 @@
+/** What every server does beside answering: ticks, half-accepted runs, cancellations, abandoned runs, aging. */
+import { limits } from '../job/limits.ts';
+import { connect } from '../redis/connection.ts';
+import { keys } from '../redis/keys.ts';
+import { runScript } from '../redis/script.ts';
+import { oneLine } from '../service/errors.ts';
+import { watchAbandoned } from './abandoned.ts';
+import { ageWaiting } from './aging.ts';
+import { requeue, settleCancel } from './cancel.ts';
+import type { StoreScript } from './execute.ts';
+import type { Queues } from './queues.ts';
+import { olderScript } from './record-scripts.ts';
+import { readRecord } from './records.ts';
+import { completeTicks, consumeTicks } from './ticks.ts';
+
+const SWEEP_PAGE = 500;
+const SLOW_SWEEP_MS = 30_000;
+
+/** Any number of servers may do them at once; every step is idempotent. */
+export function startServerDuties(o: { queues: Queues; storeScript: StoreScript }): { close(): Promise<void> } {
+  const { queues } = o;
+  const connection = connect(queues.redisUrl, 'patient');
+  const ticks = consumeTicks(queues, o.storeScript, connection);
+  const abandoned = watchAbandoned(queues, connection);
+  const sweeps = [
+    every(limits.sweepIntervalMs, 'sweep', queues, async () => {
+      await completeAccepting(queues);
+      await settleCancelling(queues);
+    }),
+    every(SLOW_SWEEP_MS, 'slow sweep', queues, async () => {
+      await completeTicks(queues);
+      await ageWaiting(queues);
+    }),
+  ];
+  return {
+    close: async () => {
+      for (const sweep of sweeps) await sweep.close();
+      await abandoned.close();
+      await ticks.close();
+      connection.disconnect();
+    },
+  };
+}
+
+/** Queues the runs whose record was written and whose BullMQ job a crash left out. */
+async function completeAccepting(queues: Queues): Promise<void> {
+  const ids = (await runScript(queues.redis, olderScript, [keys.accepting], [limits.acceptingGraceMs, SWEEP_PAGE])) as string[];
+  for (const id of ids) {
+    const record = await readRecord(queues.redis, id);
+    if (record === null || record.result !== null) await queues.redis.zrem(keys.accepting, id);
+    else await requeue(queues, record);
+  }
+}
+
+async function settleCancelling(queues: Queues): Promise<void> {
+  const ids = (await runScript(queues.redis, olderScript, [keys.cancelling], [0, SWEEP_PAGE])) as string[];
+  for (const id of ids) await settleCancel(queues, id);
+}
+
+/** Runs a duty at once and then again and again, never twice at a time; a fault is for the log, the next round tries again. */
+function every(intervalMs: number, duty: string, queues: Queues, work: () => Promise<void>): { close(): Promise<void> } {
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+  const round = async (): Promise<void> => {
+    await work().catch((cause) => queues.logger.debug({ duty, error: oneLine(cause) }, 'a duty failed; it is tried again'));
+    if (!closed) {
+      timer = setTimeout(() => {
+        current = round();
+      }, intervalMs);
+    }
+  };
+  let current = round();
+  return {
+    close: async () => {
+      closed = true;
+      clearTimeout(timer);
+      await current;
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/** Ticks as BullMQ keeps them: a job scheduler per repeating job, a delayed job per extra tick. */
+import type { Queue } from 'bullmq';
+import type { Schedule } from '../job/schedule.ts';
+import { patternOf } from './pattern.ts';
+
+/** A tick is tried until it is submitted: Redis or the store may be away for long. */
+const TICK_OPTIONS = { attempts: 100_000, backoff: { type: 'fixed', delay: 2_000 }, removeOnComplete: { count: 200 }, removeOnFail: { count: 200 } };
+
+/** Makes or changes the scheduler of a job; an equal one is left alone, so that no tick is made twice. */
+export async function startTicks(queue: Queue, name: string, schedule: Schedule): Promise<void> {
+  const pattern = patternOf(schedule);
+  const known = await queue.getJobScheduler(name);
+  if (known?.pattern === pattern) return;
+  await queue.upsertJobScheduler(name, { pattern }, { name, data: { job: name }, opts: TICK_OPTIONS });
+}
+
+export async function stopTicks(queue: Queue, name: string): Promise<void> {
+  await queue.removeJobScheduler(name);
+}
+
+/** One tick at a moment, beside or without a scheduler; adding it again changes nothing. */
+export async function addExtraTick(queue: Queue, name: string, tickMs: number): Promise<void> {
+  await queue.add(name, { job: name }, { ...TICK_OPTIONS, jobId: extraTickId(name, tickMs), delay: Math.max(0, tickMs - Date.now()) });
+}
+
+export async function removeExtraTick(queue: Queue, name: string, tickMs: number): Promise<void> {
+  await queue.remove(extraTickId(name, tickMs));
+}
+
+/** The moment of a tick, from its id `repeat:NAME:MS` or `extra:NAME:MS`; null for a job that is no tick. */
+export function tickOfId(id: string): { job: string; tickMs: number } | null {
+  const match = /^(?:repeat|extra):([a-z0-9][a-z0-9._-]{0,62}):(\d+)$/.exec(id);
+  return match === null ? null : { job: match[1] ?? '', tickMs: Number(match[2]) };
+}
+
+function extraTickId(name: string, tickMs: number): string {
+  return `extra:${name}:${tickMs}`;
+}

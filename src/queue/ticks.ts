@@ -1,0 +1,68 @@
+/** Consuming ticks: any server takes one and submits its runs under ids that every server would make. */
+import { Worker, type Job } from 'bullmq';
+import type { JobDefinition } from '../job/definition.ts';
+import { InvalidValue } from '../job/invalid-value.ts';
+import { limits } from '../job/limits.ts';
+import { tickRunId } from '../job/names.ts';
+import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
+import type { Redis } from '../redis/connection.ts';
+import { BuilderError, oneLine } from '../service/errors.ts';
+import { getJob, listJobs, scheduleTicks } from './definitions.ts';
+import { specsOfJob, type StoreScript } from './execute.ts';
+import { droppedPlatforms } from './platform-sets.ts';
+import { clockSettings, type Queues, tickQueue } from './queues.ts';
+import { submitRun } from './submit.ts';
+import { tickOfId } from './tick-jobs.ts';
+
+const TICKS_AT_ONCE = 16;
+
+/** Consumes ticks until closed; `connection` waits for Redis as BullMQ's workers must. */
+export function consumeTicks(queues: Queues, storeScript: StoreScript, connection: Redis): { close(): Promise<void> } {
+  const worker = new Worker(TICK_QUEUE, (job: Job) => submitTick(queues, storeScript, job), {
+    connection,
+    prefix: BULL_PREFIX,
+    concurrency: TICKS_AT_ONCE,
+    lockDuration: limits.lockDurationMs,
+    stalledInterval: limits.stalledIntervalMs,
+    maxStalledCount: Number.MAX_SAFE_INTEGER,
+    settings: clockSettings,
+  });
+  worker.on('error', (cause) => queues.logger.debug({ error: oneLine(cause) }, 'tick queue'));
+  return { close: () => worker.close() };
+}
+
+/** Starts the ticks of every job that has none: what a crash between a definition and its scheduler left out. */
+export async function completeTicks(queues: Queues): Promise<void> {
+  for (const definition of await listJobs(queues)) await scheduleTicks(queues, definition);
+}
+
+async function submitTick(queues: Queues, storeScript: StoreScript, job: Job): Promise<object> {
+  const tick = tickOfId(job.id ?? '');
+  const definition = tick === null ? null : await getJob(queues, tick.job);
+  if (tick === null || definition === null) {
+    if (tick !== null) await tickQueue(queues).removeJobScheduler(tick.job);
+    return { submitted: [], reason: 'no such job any more' };
+  }
+  return submitTickOf(queues, storeScript, definition, tick.tickMs);
+}
+
+async function submitTickOf(queues: Queues, storeScript: StoreScript, definition: JobDefinition, tickMs: number): Promise<object> {
+  if (definition.paused) return { submitted: [], reason: 'paused' };
+  const idOf = (platform: string): string => tickRunId(definition.id, platform, tickMs);
+  const submitted: string[] = [];
+  try {
+    const dropped = await droppedPlatforms(queues);
+    for (const spec of await specsOfJob(queues, storeScript, { definition, trigger: 'schedule', idOf })) {
+      if (dropped.includes(spec.platform)) continue;
+      await submitRun(queues, spec);
+      submitted.push(spec.id);
+    }
+    return { submitted };
+  } catch (cause) {
+    // A fault of the definition will not mend itself by trying again; everything else (Redis, store) is tried until it works.
+    const hopeless = cause instanceof InvalidValue || (cause instanceof BuilderError && ['not-found', 'platform-dropped'].includes(cause.code));
+    if (!hopeless) throw cause;
+    queues.logger.warn({ job: definition.name, tick: new Date(tickMs).toISOString(), error: oneLine(cause) }, 'a tick made no run');
+    return { submitted, reason: oneLine(cause) };
+  }
+}

@@ -1,0 +1,44 @@
+/** The log of one attempt on the worker's side: output becomes numbered lines, lines go to the spool, the spool is published. */
+import type { LogDigest } from '../src/job/artifact.ts';
+import type { LogId } from '../src/logs/stream.ts';
+import { createLineSplitter } from './line-splitter.ts';
+import { startPublisher } from './log-publisher.ts';
+import { openSpool } from './log-spool.ts';
+import type { OpenAttempt, WorkerContext } from './worker-context.ts';
+
+export interface AttemptLog {
+  push(source: 'stdout' | 'stderr', chunk: Buffer): Promise<void>;
+  /** A line of builder's own. */
+  note(text: string): Promise<void>;
+  /** Ends the log; resolves when all of it is published and archived. Further calls of push and note change nothing. */
+  finish(signal: AbortSignal): Promise<LogDigest>;
+  /** Ends the log where it is, without waiting for anybody. */
+  digest(): Promise<LogDigest>;
+  close(): Promise<void>;
+}
+
+export async function openAttemptLog(worker: WorkerContext, open: OpenAttempt, spoolPath: string): Promise<AttemptLog> {
+  const id: LogId = { run: open.spec.id, attempt: open.attempt, claim: open.claim };
+  const spool = await openSpool(spoolPath);
+  const splitter = createLineSplitter({ startedAtMs: performance.now(), write: (ndjson, lines) => spool.append(ndjson, lines) });
+  const publisher = startPublisher({ redis: worker.redis, store: worker.store, spool, log: id, logger: worker.logger });
+  let ended: Promise<LogDigest> | null = null;
+  const digest = (): Promise<LogDigest> => {
+    ended ??= splitter.end().then((part) => ({ ...part, truncated: false, missing: 0 }));
+    return ended;
+  };
+  return {
+    push: async (source, chunk) => (ended === null ? splitter.push(source, chunk) : undefined),
+    note: async (text) => (ended === null ? splitter.note(text) : undefined),
+    digest,
+    finish: async (signal) => {
+      const whole = await digest();
+      await publisher.finish(signal);
+      return whole;
+    },
+    close: async () => {
+      await publisher.stop();
+      await spool.close();
+    },
+  };
+}

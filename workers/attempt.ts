@@ -1,0 +1,155 @@
+/** One attempt: its folder, its script, its log, its artifacts, its manifest. */
+import { writeManifest } from '../src/artifacts/manifest.ts';
+import { readScript } from '../src/artifacts/script.ts';
+import type { Artifact, LogDigest, Manifest } from '../src/job/artifact.ts';
+import { limits } from '../src/job/limits.ts';
+import { readRecord } from '../src/queue/records.ts';
+import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { pause } from '../src/service/lifecycle.ts';
+import { collectArtifacts } from './artifact-collector.ts';
+import { type AttemptEnding, endingNotes, endingOf, refusal } from './attempt-ending.ts';
+import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
+import type { Executed } from './executor.ts';
+import { createRunFolder, type RunFolder } from './run-folder.ts';
+import { markOf, scriptEnvironment } from './script-environment.ts';
+import type { OpenAttempt, WorkerContext } from './worker-context.ts';
+
+export interface AttemptSignals {
+  /** A person asked for the run to end. */
+  cancel: AbortSignal;
+  /** Somebody else has the run: end the script, keep what it left as superseded. */
+  lost: AbortSignal;
+}
+
+/** `fault`: builder could not prepare it; nothing of the script has run. */
+export type AttemptResult =
+  | { kind: 'ended'; ending: AttemptEnding; log: LogDigest; artifactCount: number }
+  | { kind: 'interrupted' }
+  | { kind: 'fault'; cause: unknown };
+
+export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
+  let folder: RunFolder;
+  try {
+    const script = await readScript(worker.store, open.spec.script);
+    folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
+  } catch (cause) {
+    if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
+    const log = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
+    return { kind: 'ended', ending: refusal('input-missing', cause.message), log, artifactCount: 0 };
+  }
+  try {
+    return await runInFolder(worker, open, signals, folder);
+  } finally {
+    await folder.remove().catch((cause) => worker.logger.warn({ folder: folder.root, error: oneLine(cause) }, 'the folder could not be removed'));
+  }
+}
+
+async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, folder: RunFolder): Promise<AttemptResult> {
+  const log = await openAttemptLog(worker, open, folder.spoolPath);
+  try {
+    if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
+    const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
+    const executed = await worker.execute({
+      script: folder.scriptPath,
+      folder: folder.home,
+      tmp: folder.tmp,
+      env: scriptEnvironment({ spec: open.spec, attempt: open.attempt, claim: open.claim, home: folder.home, tmp: folder.tmp }),
+      mark: markOf(open.claim),
+      timeoutMs: open.spec.timeoutMs,
+      graceMs: worker.forcing.aborted ? 0 : open.spec.graceMs,
+      cancel: stop,
+      onOutput: (source, chunk) => log.push(source, chunk),
+    });
+    const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
+    if (interrupted) return await closeInterrupted(log);
+    return await storeAttempt(worker, open, folder, { log, executed, ending: await endingFor(worker, open, executed) });
+  } finally {
+    await log.close();
+  }
+}
+
+/** What an interrupted attempt has said so far is kept, if that takes no time; the run itself goes back. */
+async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
+  await log.note('interrupted: the worker stops; the run goes back to the queue');
+  await log.finish(AbortSignal.timeout(limits.upDrainMs / 2)).catch(() => undefined);
+  return { kind: 'interrupted' };
+}
+
+async function endingFor(worker: WorkerContext, open: OpenAttempt, executed: Executed): Promise<AttemptEnding> {
+  const cancel = executed.ended === 'cancelled' ? (await readRecord(worker.redis, open.spec.id))?.cancel : null;
+  return endingOf(executed, open.spec, cancel?.reason ?? null);
+}
+
+/** Log, then artifacts, then manifest; the result comes after all of them. A fault of the store is waited out, bounded. */
+async function storeAttempt(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  folder: RunFolder,
+  o: { log: AttemptLog; executed: Executed; ending: AttemptEnding },
+): Promise<AttemptResult> {
+  const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
+  try {
+    for (const note of endingNotes(o.ending, o.executed)) await o.log.note(note);
+    const artifacts = await patiently(worker, open, deadline, () =>
+      collectArtifacts({
+        folder: folder.home,
+        globs: open.spec.artifacts,
+        inputs: open.spec.inputs,
+        store: worker.store,
+        note: (text) => o.log.note(text),
+        signal: deadline,
+      }),
+    );
+    const log = await o.log.finish(deadline);
+    await patiently(worker, open, deadline, () => writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })));
+    return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
+  } catch (cause) {
+    if (worker.forcing.aborted) return { kind: 'interrupted' };
+    worker.logger.error({ run: open.spec.id, attempt: open.attempt, error: oneLine(cause) }, 'the attempt could not be stored');
+    const ending: AttemptEnding = { ...o.ending, outcome: 'lost', reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${oneLine(cause)}` };
+    return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
+  }
+}
+
+/** Tries again while the store is away or full, until the signal is aborted. */
+async function patiently<T>(worker: WorkerContext, open: OpenAttempt, deadline: AbortSignal, work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (cause) {
+      const temporary = cause instanceof BuilderError && (cause.code === 'store-unavailable' || cause.code === 'store-full');
+      if (!temporary || deadline.aborted) throw cause;
+      worker.logger.warn({ run: open.spec.id, error: oneLine(cause) }, 'the store refused; trying again');
+      await pause(limits.faultPauseMs, deadline);
+    }
+  }
+}
+
+function manifestOf(worker: WorkerContext, open: OpenAttempt, o: { ending: AttemptEnding; artifacts: Artifact[]; log: LogDigest }): Manifest {
+  const { spec } = open;
+  const { outcome, exitCode, signal, reason } = o.ending;
+  return {
+    version: 1,
+    run: spec.id,
+    attempt: open.attempt,
+    claim: open.claim,
+    worker: worker.workerName,
+    job: spec.job,
+    platform: spec.platform,
+    createdAt: spec.createdAt,
+    startedAt: open.startedAt,
+    finishedAt: new Date().toISOString(),
+    outcome,
+    exitCode,
+    signal,
+    reason,
+    script: spec.script,
+    inputs: spec.inputs,
+    log: o.log,
+    artifacts: o.artifacts,
+  };
+}
+
+function folderOf(worker: WorkerContext, open: OpenAttempt): { workDir: string; run: string; attempt: number; claim: string } {
+  return { workDir: worker.workDir, run: open.spec.id, attempt: open.attempt, claim: open.claim };
+}

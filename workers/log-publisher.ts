@@ -1,0 +1,121 @@
+/** Draining an attempt's spool: to Redis at once, to the archive piece by piece, whatever is away meanwhile. */
+import type { Store } from '../src/artifacts/store.ts';
+import { limits } from '../src/job/limits.ts';
+import { archiveChunk } from '../src/logs/archive.ts';
+import { appendChunk, expireStream, lastLine, type LogId, trimBefore } from '../src/logs/stream.ts';
+import type { Redis } from '../src/redis/connection.ts';
+import { oneLine } from '../src/service/errors.ts';
+import { aborted, pause } from '../src/service/lifecycle.ts';
+import type { Logger } from '../src/service/logger.ts';
+import type { Spool } from './log-spool.ts';
+
+export interface PublisherOptions {
+  redis: Redis;
+  store: Store;
+  spool: Spool;
+  log: LogId;
+  logger: Logger;
+}
+
+export interface Publisher {
+  /** Resolves when everything that the spool holds is in Redis and in the archive; rejects when the signal is aborted first. */
+  finish(signal: AbortSignal): Promise<void>;
+  /** Stops where it is. */
+  stop(): Promise<void>;
+}
+
+/** How far a consumer of the spool has come: everything before is done. */
+interface Position {
+  offset: number;
+  line: number;
+}
+
+/** `marks`: where each chunk began that Redis may have forgotten after a crash, the oldest first. */
+interface Progress {
+  published: Position;
+  archived: Position;
+  marks: Position[];
+  /** The connection was lost: Redis must be asked how far it really has come. */
+  doubtful: boolean;
+  finishing: boolean;
+}
+
+/** Starts draining at once; the script is never held up by it. */
+export function startPublisher(o: PublisherOptions): Publisher {
+  const stopped = new AbortController();
+  const finish = new AbortController();
+  const progress: Progress = { published: { offset: 0, line: 1 }, archived: { offset: 0, line: 1 }, marks: [], doubtful: false, finishing: false };
+  const doubt = (): void => {
+    progress.doubtful = true;
+  };
+  o.redis.on('close', doubt);
+  const loop = (async (): Promise<void> => {
+    while (!stopped.signal.aborted) {
+      const growth = o.spool.grown();
+      const step = await drain(o, progress).catch((cause: unknown) => {
+        o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
+        return 'fault' as const;
+      });
+      if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
+      else if (step === 'idle' && progress.finishing) return;
+      else if (step === 'idle') await Promise.race([growth, aborted(finish.signal), aborted(stopped.signal)]);
+    }
+  })().finally(() => o.redis.off('close', doubt));
+  return {
+    finish: async (signal) => {
+      progress.finishing = true;
+      finish.abort();
+      await Promise.race([loop, aborted(signal)]);
+      if (!signal.aborted) return expireStream(o.redis, o.log);
+      stopped.abort();
+      throw new Error('the log could not be stored in time');
+    },
+    stop: async () => {
+      stopped.abort();
+      await loop;
+    },
+  };
+}
+
+/** One step: the next chunk to Redis, or the next piece to the archive. `idle`: nothing to do until the spool grows. */
+async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 'idle'> {
+  if (progress.doubtful) await rewind(o, progress);
+  await publishChunk(o, progress);
+  const whole = progress.published.offset >= o.spool.bytes;
+  const waiting = progress.published.offset - progress.archived.offset;
+  if (waiting < limits.logSegmentBytes && !(progress.finishing && whole && waiting > 0)) return whole ? 'idle' : 'busy';
+  await archivePiece(o, progress, waiting);
+  return 'busy';
+}
+
+async function publishChunk(o: PublisherOptions, { published, marks }: Progress): Promise<void> {
+  if (published.offset >= o.spool.bytes) return;
+  const read = await o.spool.readFrom(published.offset, limits.logEntryBytesMax);
+  if (read.lines === 0) return;
+  await appendChunk(o.redis, o.log, { firstLine: published.line, lines: read.lines, ndjson: read.chunk });
+  marks.push({ ...published });
+  published.offset += read.chunk.length;
+  published.line += read.lines;
+}
+
+async function archivePiece(o: PublisherOptions, progress: Progress, waiting: number): Promise<void> {
+  const { archived, published } = progress;
+  const piece = await o.spool.readFrom(archived.offset, Math.min(limits.logSegmentBytes, waiting));
+  await archiveChunk(o.store, o.log, { firstLine: archived.line, lines: piece.lines, ndjson: piece.chunk });
+  archived.offset += piece.chunk.length;
+  archived.line += piece.lines;
+  progress.marks = progress.marks.filter((mark) => mark.line >= archived.line);
+  // Redis keeps at least its newest entry, so that a reader can tell a trimmed line from one not yet written.
+  if (published.offset > limits.logTailBytesMax) await trimBefore(o.redis, o.log, Math.min(archived.line, published.line - 1));
+}
+
+/** A Redis that came back a second older, or empty, is given again what it has forgotten and the archive does not have. */
+async function rewind(o: PublisherOptions, progress: Progress): Promise<void> {
+  const last = await lastLine(o.redis, o.log);
+  progress.doubtful = false;
+  if (last + 1 >= progress.published.line) return;
+  const mark = progress.marks.find((one) => one.line > last);
+  if (mark === undefined) return;
+  progress.published = { ...mark };
+  progress.marks = progress.marks.filter((one) => one.line < mark.line);
+}

@@ -1,0 +1,119 @@
+/** Program 3: a worker takes the runs of its platforms, executes them and stores what they leave. */
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { openStore } from '../src/artifacts/open-store.ts';
+import { InvalidValue } from '../src/job/invalid-value.ts';
+import { checkName } from '../src/job/names.ts';
+import { connect, waitForRedis } from '../src/redis/connection.ts';
+import { readWorkerConfig, type WorkerConfig } from '../src/service/config.ts';
+import { asBuilderError, BuilderError } from '../src/service/errors.ts';
+import { aborted, createLifecycle } from '../src/service/lifecycle.ts';
+import { createLogger } from '../src/service/logger.ts';
+import { version } from '../src/service/version.ts';
+import { createExecutor } from './executor.ts';
+import { startHeartbeat } from './heartbeat.ts';
+import { createRunningRuns } from './running-runs.ts';
+import { chooseSandbox } from './sandbox/choose.ts';
+import { takeRuns } from './take-runs.ts';
+import { takeWorkFolder } from './work-folder.ts';
+
+const HELP = `builder worker --platform P… [--name N] [--concurrency N] [--sandbox auto|bwrap|unshare|none]
+
+Takes the runs of its platforms from Redis, executes them and stores what they leave. Configured by environment:
+BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORKER_NAME, BUILDER_LOG_LEVEL.
+
+  --platform P      a platform that it takes runs of; may be given several times
+  --name N          its name, unique among the workers (default: the host's name)
+  --concurrency N   how many runs at a time, over all its platforms (default: the number of cores)
+  --sandbox S       auto takes the best that works here (default)
+
+SIGTERM drains: it takes nothing new and ends when what runs has ended. A second one puts back what runs.`;
+
+const SANDBOXES = ['auto', 'bwrap', 'unshare', 'none'] as const;
+
+interface Flags {
+  platforms: string[];
+  name: string | undefined;
+  concurrency: number;
+  sandbox: (typeof SANDBOXES)[number];
+}
+
+try {
+  const flags = readFlags(process.argv.slice(3));
+  if (flags !== null) await work(flags, readWorkerConfig());
+} catch (thrown) {
+  const error = asBuilderError(thrown);
+  process.send?.({ failed: error.message, exitCode: error.exitCode });
+  process.stderr.write(`builder worker: ${error.message}\n`);
+  process.exit(error.exitCode);
+}
+process.exit(0);
+
+async function work(flags: Flags, config: WorkerConfig): Promise<void> {
+  const logger = createLogger('worker', config.logLevel);
+  const life = createLifecycle(logger);
+  process.on('disconnect', () => {
+    life.stop('the program that started it is gone');
+    life.stop('the program that started it is gone');
+  });
+  const folder = await takeWorkFolder(config.workDir, flags.name ?? config.name, flags.name === undefined);
+  life.onRelease('work folder', folder.release);
+  try {
+    const redis = connect(config.redisUrl, 'patient');
+    const quick = connect(config.redisUrl, 'command');
+    const subscriber = connect(config.redisUrl, 'patient');
+    life.onRelease('redis', () => [redis, quick, subscriber].forEach((one) => void one.disconnect()));
+    await waitForRedis(quick, config.redisUrl);
+    const store = await openStore(config.store);
+    life.onRelease('store', () => store.close());
+    const sandbox = await chooseSandbox(flags.sandbox);
+    const running = createRunningRuns();
+    const worker = { name: folder.name, platforms: flags.platforms, concurrency: flags.concurrency, version: version(), sandbox: sandbox.name };
+    const heartbeat = await startHeartbeat({ redis: quick, subscriber, worker, running, logger });
+    life.onRelease('heartbeat', heartbeat.close);
+    const context = { redis, store, execute: createExecutor(sandbox), running, workDir: folder.path, workerName: folder.name, logger, forcing: life.forcing };
+    const taking = takeRuns({ worker: context, platforms: flags.platforms, concurrency: flags.concurrency });
+    logger.info({ ...worker }, 'takes runs');
+    process.send?.({ ready: true, sandbox: sandbox.name });
+    await aborted(life.draining);
+    logger.info({ running: running.ids().length, reason: life.draining.reason }, 'drains');
+    await taking.close();
+  } finally {
+    await life.release();
+  }
+}
+
+function readFlags(args: string[]): Flags | null {
+  const { values } = parse(args);
+  if (values.help) process.stdout.write(`${HELP}\n`);
+  else if (values.version) process.stdout.write(`${version()}\n`);
+  if (values.help || values.version) return null;
+  const platforms = [...new Set(values.platform ?? [])].map((platform) => checkName('platform', platform));
+  if (platforms.length === 0) throw new BuilderError('usage', 'expected --platform P at least once, got none');
+  const concurrency = Number(values.concurrency ?? cpus().length);
+  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 10_000) {
+    throw new BuilderError('usage', `expected --concurrency of 1 to 10000, got ${values.concurrency}`);
+  }
+  const sandbox = SANDBOXES.find((one) => one === (values.sandbox ?? 'auto'));
+  if (sandbox === undefined) throw new BuilderError('usage', `expected --sandbox ${SANDBOXES.join(', ')}, got ${values.sandbox}`);
+  return { platforms, name: values.name === undefined ? undefined : checkName('worker', values.name), concurrency, sandbox };
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        platform: { type: 'string', multiple: true },
+        name: { type: 'string' },
+        concurrency: { type: 'string' },
+        sandbox: { type: 'string' },
+        help: { type: 'boolean' },
+        version: { type: 'boolean' },
+        json: { type: 'boolean' },
+      },
+    });
+  } catch (cause) {
+    throw new InvalidValue(`${cause instanceof Error ? cause.message.split('.')[0] : 'wrong usage'} (see builder worker --help)`);
+  }
+}

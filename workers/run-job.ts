@@ -1,0 +1,127 @@
+/** The story of one delivery: claim the run, execute an attempt, store what it left, commit the result. */
+import { randomBytes } from 'node:crypto';
+import { limits } from '../src/job/limits.ts';
+import type { RunRecord, RunResult } from '../src/job/run.ts';
+import type { Delivery, Handled } from '../src/queue/consume.ts';
+import { type AttemptEnd, claimAttempt, closeAttempt, commitResult, readRecord } from '../src/queue/records.ts';
+import { wakeFollowers } from '../src/redis/wake.ts';
+import { oneLine } from '../src/service/errors.ts';
+import { pause } from '../src/service/lifecycle.ts';
+import { type AttemptResult, runAttempt } from './attempt.ts';
+import { refusal } from './attempt-ending.ts';
+import type { OpenAttempt, WorkerContext } from './worker-context.ts';
+
+const EMPTY_LOG = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
+
+/** Resolves when BullMQ may be told; rejects only when Redis refuses what builder asks of it. */
+export async function runJob(worker: WorkerContext, delivery: Delivery): Promise<Handled> {
+  const start = { claim: randomBytes(8).toString('hex'), worker: worker.workerName, startedAt: new Date().toISOString() };
+  const claim = await claimAttempt(worker.redis, { ...delivery, start });
+  switch (claim.kind) {
+    case 'gone':
+      return { kind: 'gone' };
+    case 'unlocked':
+      return { kind: 'back' };
+    case 'adopt':
+      return { kind: 'result', result: claim.result };
+    case 'cancel':
+      return endUnstarted(worker, delivery, { attempt: claim.attempt, outcome: 'cancelled' });
+    case 'dead':
+      return endUnstarted(worker, delivery, { attempt: claim.attempt, outcome: 'lost' });
+    case 'run': {
+      const record = await readRecord(worker.redis, delivery.id);
+      if (record === null) return { kind: 'gone' };
+      await wakeFollowers(worker.redis, delivery.id);
+      return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, ...start });
+    }
+  }
+}
+
+async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenAttempt): Promise<Handled> {
+  const cancel = new AbortController();
+  worker.running.add(delivery.id, { attempt: open.attempt, claim: open.claim, cancel });
+  try {
+    const result = await runAttempt(worker, open, { cancel: cancel.signal, lost: delivery.lost });
+    switch (result.kind) {
+      case 'ended':
+        return await commitEnd(worker, delivery, open, result);
+      case 'interrupted':
+        await closeAs(worker, open, 'interrupted');
+        return { kind: 'back' };
+      case 'fault':
+        return await afterFault(worker, delivery, open, result.cause);
+    }
+  } finally {
+    worker.running.remove(delivery.id);
+  }
+}
+
+async function commitEnd(worker: WorkerContext, delivery: Delivery, open: OpenAttempt, ended: Extract<AttemptResult, { kind: 'ended' }>): Promise<Handled> {
+  const { ending, log, artifactCount } = ended;
+  const { outcome, exitCode, signal, killed } = ending;
+  const finishedAt = new Date().toISOString();
+  const result: RunResult = {
+    outcome,
+    exitCode,
+    signal,
+    reason: ending.reason?.slice(0, limits.reasonCharsMax) ?? null,
+    attempt: open.attempt,
+    claim: open.claim,
+    attemptsMade: delivery.attemptsMade,
+    finishedAt,
+    log,
+    artifactCount,
+  };
+  const end: AttemptEnd = { finishedAt, outcome, exitCode, signal, killed };
+  const answer = await commitResult(worker.redis, { spec: open.spec, token: delivery.token, attempt: open.attempt, claim: open.claim, result, end });
+  if (answer === 'committed') {
+    await wakeFollowers(worker.redis, delivery.id);
+    return { kind: 'result', result };
+  }
+  worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another attempt counts; this one is kept as superseded');
+  const record = await readRecord(worker.redis, delivery.id);
+  return record?.result == null ? { kind: 'back' } : { kind: 'result', result: record.result };
+}
+
+/** Ends a run that shall not be started (again): asked to be cancelled while it waited, or the death of too many workers. */
+async function endUnstarted(worker: WorkerContext, delivery: Delivery, o: { attempt: number; outcome: 'cancelled' | 'lost' }): Promise<Handled> {
+  const record = await readRecord(worker.redis, delivery.id);
+  if (record === null) return { kind: 'gone' };
+  const result: RunResult = {
+    outcome: o.outcome,
+    exitCode: null,
+    signal: null,
+    reason: o.outcome === 'cancelled' ? `cancelled: ${record.cancel?.reason ?? 'asked for'}` : lostReason(record),
+    attempt: o.attempt,
+    claim: record.attempts.at(-1)?.claim ?? null,
+    attemptsMade: delivery.attemptsMade,
+    finishedAt: new Date().toISOString(),
+    log: EMPTY_LOG,
+    artifactCount: 0,
+  };
+  await commitResult(worker.redis, { spec: record.spec, token: delivery.token, attempt: o.attempt, claim: result.claim, result, end: null });
+  await wakeFollowers(worker.redis, delivery.id);
+  return { kind: 'result', result };
+}
+
+/** A fault of builder before the script started: the run goes back, a bounded number of times. */
+async function afterFault(worker: WorkerContext, delivery: Delivery, open: OpenAttempt, cause: unknown): Promise<Handled> {
+  worker.logger.error({ run: delivery.id, attempt: open.attempt, error: oneLine(cause) }, 'the run could not be prepared');
+  const faults = await closeAs(worker, open, 'interrupted', 'faults');
+  if (faults >= limits.faultsMax) {
+    const ending = refusal('cannot-prepare', `${faults} attempts could not prepare its folder, the last: ${oneLine(cause)}`);
+    return commitEnd(worker, delivery, open, { kind: 'ended', ending, log: EMPTY_LOG, artifactCount: 0 });
+  }
+  await pause(limits.faultPauseMs * 2 ** faults, worker.forcing);
+  return { kind: 'back' };
+}
+
+function closeAs(worker: WorkerContext, open: OpenAttempt, outcome: 'interrupted', count?: 'faults'): Promise<number> {
+  const end: AttemptEnd = { finishedAt: new Date().toISOString(), outcome, exitCode: null, signal: null, killed: [] };
+  return closeAttempt(worker.redis, { id: open.spec.id, attempt: open.attempt, claim: open.claim, end, ...(count === undefined ? {} : { count }) });
+}
+
+function lostReason(record: RunRecord): string {
+  const workers = record.attempts.filter((one) => one.outcome === 'superseded').map((one) => one.worker);
+  return `worker-died: ${workers.length} workers died while running it (${[...new Set(workers)].join(', ')})`;
+}

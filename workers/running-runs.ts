@@ -1,0 +1,27 @@
+/** The runs that this worker executes now: how they are cancelled and which attempt they are. */
+
+export interface RunningRun {
+  attempt: number;
+  claim: string;
+  cancel: AbortController;
+}
+
+export interface RunningRuns {
+  add(id: string, run: RunningRun): void;
+  remove(id: string): void;
+  get(id: string): RunningRun | null;
+  ids(): string[];
+  /** Ends the script of a run; a run that is not here is somebody else's. */
+  cancel(id: string): void;
+}
+
+export function createRunningRuns(): RunningRuns {
+  const runs = new Map<string, RunningRun>();
+  return {
+    add: (id, run) => void runs.set(id, run),
+    remove: (id) => void runs.delete(id),
+    get: (id) => runs.get(id) ?? null,
+    ids: () => [...runs.keys()],
+    cancel: (id) => runs.get(id)?.cancel.abort('cancelled'),
+  };
+}

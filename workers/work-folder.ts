@@ -1,0 +1,67 @@
+/** A worker's place on disk and its name: nobody living shares them, and what the dead left is swept. */
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BuilderError, oneLine } from '../src/service/errors.ts';
+
+export interface WorkFolder {
+  /** The worker's name, unique among the living on this machine. */
+  name: string;
+  path: string;
+  release(): Promise<void>;
+}
+
+const SAME_NAME_MAX = 1_000;
+
+/**
+ * Takes `<root>/<name>`; when its owner lives, a name that was only a default gets a number. Folders under the root whose owner is
+ * dead are removed first. Throws `bad-config` for a folder that cannot be written and for a given name that is in use.
+ */
+export async function takeWorkFolder(root: string, name: string, isDefault: boolean): Promise<WorkFolder> {
+  try {
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    for (const entry of await readdir(root)) if (!(await isOwned(join(root, entry)))) await removeFolder(join(root, entry));
+    for (let count = 1; count <= SAME_NAME_MAX; count += 1) {
+      const candidate = count === 1 ? name : `${name.slice(0, 58)}-${count}`;
+      const path = join(root, candidate);
+      if (await claim(path)) return { name: candidate, path, release: () => removeFolder(path) };
+      if (!isDefault) throw new BuilderError('bad-config', `expected a worker name that is not in use on this machine, got ${name}`);
+    }
+  } catch (cause) {
+    if (cause instanceof BuilderError) throw cause;
+    throw new BuilderError('bad-config', `expected a folder that can be written (BUILDER_WORK_DIR), got ${root}: ${oneLine(cause)}`, { cause });
+  }
+  throw new BuilderError('bad-config', `expected fewer than ${SAME_NAME_MAX} workers of the name ${name}`);
+}
+
+/** A process is told from another of the same number by the moment it started, field 22 of /proc/PID/stat. */
+async function startOf(pid: string): Promise<string | null> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+async function claim(path: string): Promise<boolean> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  try {
+    await writeFile(join(path, 'owner'), `${process.pid} ${await startOf(String(process.pid))}`, { flag: 'wx', mode: 0o600 });
+    return true;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false;
+    throw cause;
+  }
+}
+
+/** A folder that has no owner file yet is being taken this very moment, unless it holds runs. */
+async function isOwned(path: string): Promise<boolean> {
+  const owner = await readFile(join(path, 'owner'), 'utf8').catch(() => null);
+  if (owner === null) return !(await readdir(path).catch(() => [])).includes('runs');
+  const [pid, start] = owner.split(' ');
+  return (await startOf(pid ?? '')) === start;
+}
+
+async function removeFolder(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}

@@ -1,0 +1,28 @@
+/** What every attempt on this worker shares. */
+import type { Store } from '../src/artifacts/store.ts';
+import type { RunSpec } from '../src/job/run.ts';
+import type { Redis } from '../src/redis/connection.ts';
+import type { Logger } from '../src/service/logger.ts';
+import type { Executor } from './executor.ts';
+import type { RunningRuns } from './running-runs.ts';
+
+export interface WorkerContext {
+  /** Waits while Redis is away: an attempt outlives an outage. */
+  redis: Redis;
+  store: Store;
+  execute: Executor;
+  running: RunningRuns;
+  workDir: string;
+  workerName: string;
+  logger: Logger;
+  /** Aborted when the worker must end now: what runs goes back to the queue. */
+  forcing: AbortSignal;
+}
+
+/** An attempt that this worker has claimed. */
+export interface OpenAttempt {
+  spec: RunSpec;
+  attempt: number;
+  claim: string;
+  startedAt: string;
+}
