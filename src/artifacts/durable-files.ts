@@ -88,7 +88,7 @@ export async function guarded<T>(root: string, work: Promise<T>): Promise<T> {
 
 /** The code of a fault of the system (`ENOENT`…), or an empty text. */
 export function codeOf(thrown: unknown): string {
-  return thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
+  return typeof thrown === 'object' && thrown !== null && 'code' in thrown ? String(thrown.code) : '';
 }
 
 /** Writes all of it: one write of the system may take only a part. */

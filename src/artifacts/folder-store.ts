@@ -65,7 +65,7 @@ async function openFiles(root: string): Promise<DurableFiles> {
     return files;
   } catch (thrown) {
     const cause = thrown instanceof BuilderError ? thrown.cause : thrown;
-    if (['ENOSPC', 'EDQUOT'].includes(codeOf(cause))) throw guarded(root, Promise.reject(cause));
+    if (['ENOSPC', 'EDQUOT'].includes(codeOf(cause))) return guarded(root, Promise.reject(cause));
     throw new BuilderError('bad-config', `expected a writable folder for the store, got ${root} (${oneLine(cause)})`, { cause });
   }
 }

@@ -25,7 +25,7 @@ export function checkDocumentPrefix(prefix: string): void {
   if (names.length < 2 || !/^[a-z][a-z0-9-]*$/.test(first) || RESERVED.has(first)) throw refused(expected, prefix);
   if (names.slice(0, -1).includes('')) throw refused(expected, prefix);
   if (names.includes('.') || names.includes('..')) throw refused('a key without . and ..', prefix);
-  if (hasControls(prefix) || !prefix.isWellFormed()) throw refused('a key without control characters', prefix);
+  if (hasControls(prefix) || Buffer.from(prefix).toString() !== prefix) throw refused('a key without control characters', prefix);
   if (Buffer.byteLength(prefix) > limits.documentKeyBytesMax) throw refused(`a key of at most ${limits.documentKeyBytesMax} bytes`, prefix);
 }
 

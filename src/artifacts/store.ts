@@ -21,12 +21,16 @@ export interface Store {
   /**
    * Stores a blob unless it is known; resolves once it is whole and durable. Until then nothing is visible under the
    * digest, and nothing stays behind after a failure. Throws ContentMismatch where the content is not as declared (a file that
-   * changed), BuilderError `store-unavailable` or `store-full` otherwise.
+   * changed), what the source itself throws unchanged, the signal's reason once it is aborted, and BuilderError
+   * `store-unavailable` or `store-full` otherwise.
    */
   putBlob(source: BlobSource, signal?: AbortSignal): Promise<'stored' | 'known'>;
-  /** Opens a blob for reading; throws BuilderError `not-found`. The reader checks the digest where it matters. */
+  /** Opens a blob for reading; throws BuilderError `not-found` or `range-not-satisfiable`. The reader checks the digest where it matters. */
   getBlob(sha256: string, range?: ByteRange): Promise<Readable>;
-  /** Writes a small document (a manifest, a piece of log) at a key such as `runs/<run>/…`; replaces a former one atomically. */
+  /**
+   * Writes a small document (a manifest, a piece of log) at a key such as `runs/<run>/…`; replaces a former one atomically.
+   * No key may go on below another (`a/b` and `a/b/c`).
+   */
   putDocument(key: string, content: Buffer): Promise<void>;
   getDocument(key: string): Promise<Buffer | null>;
   /** Keys of documents that begin with a prefix, in ascending order of bytes. */

@@ -57,6 +57,12 @@ export const limits = {
   logShards: 64,
 
   artifactsPerRunMax: 100_000,
+  /** Files that a worker reads or writes at a time for one run: enough to hide the store's latency, few open files. */
+  filesAtOnce: 8,
+  /** Lines of log that say the same of different files; the rest is one line with their number. */
+  notesPerKindMax: 20,
+  /** Scripts that a worker remembers, so that a thousand runs of one job read it once. */
+  scriptCacheBytes: 8 * MIB,
   /** Upload part of the S3 store; the part is what one upload holds in memory. */
   s3PartBytes: 16 * MIB,
   /** S3 takes no upload of more parts; a larger file has larger parts. */
@@ -69,6 +75,8 @@ export const limits = {
   s3RetryPauseMsMax: 5 * SECOND,
   /** A connection to the store on which nothing moves for so long is dead. */
   s3IdleMsMax: 60 * SECOND,
+  /** A store that has not answered for so long is not ready. */
+  storeCheckMsMax: 5 * SECOND,
   /** Temporary files and unfinished uploads older than this are nobody's; no upload of one file takes so long. */
   storeLeftoverMs: DAY,
   /** Keys of documents: one name of a file system holds 255 bytes, and escaped threefold they fit the 1,024 of S3. */
@@ -112,6 +120,11 @@ export const limits = {
   upDrainMs: 10 * SECOND,
   /** A follower whose server is gone tries again for so long before it gives up. */
   followReconnectMs: 5 * MINUTE,
+  /** Pauses between its tries: short enough to miss little, long enough not to press a server that starts. */
+  followPauseMs: 250,
+  followPauseMsMax: 5 * SECOND,
+  /** How long a producer waits for an answer other than a log or a file. */
+  clientAnswerMsMax: MINUTE,
   /** A follower looks at the record at least this often, should a wake-up have been lost. */
   followPollMs: 2 * SECOND,
   /** Event streams send a comment so often, so that a dead connection is noticed. */
