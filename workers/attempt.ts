@@ -93,6 +93,7 @@ async function storeAttempt(
     const artifacts = await patiently(worker, open, deadline, () =>
       collectArtifacts({
         folder: folder.home,
+        scriptSha256: open.spec.script.sha256,
         globs: open.spec.artifacts,
         inputs: open.spec.inputs,
         store: worker.store,

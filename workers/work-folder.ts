@@ -1,7 +1,8 @@
 /** A worker's place on disk and its name: nobody living shares them, and what the dead left is swept. */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { removeTree } from './remove-tree.ts';
 
 export interface WorkFolder {
   /** The worker's name, unique among the living on this machine. */
@@ -19,11 +20,11 @@ const SAME_NAME_MAX = 1_000;
 export async function takeWorkFolder(root: string, name: string, isDefault: boolean): Promise<WorkFolder> {
   try {
     await mkdir(root, { recursive: true, mode: 0o700 });
-    for (const entry of await readdir(root)) if (!(await isOwned(join(root, entry)))) await removeFolder(join(root, entry));
+    for (const entry of await readdir(root)) if (!(await isOwned(join(root, entry)))) await removeTree(join(root, entry));
     for (let count = 1; count <= SAME_NAME_MAX; count += 1) {
       const candidate = count === 1 ? name : `${name.slice(0, 58)}-${count}`;
       const path = join(root, candidate);
-      if (await claim(path)) return { name: candidate, path, release: () => removeFolder(path) };
+      if (await claim(path)) return { name: candidate, path, release: () => removeTree(path) };
       if (!isDefault) throw new BuilderError('bad-config', `expected a worker name that is not in use on this machine, got ${name}`);
     }
   } catch (cause) {
@@ -57,11 +58,7 @@ async function claim(path: string): Promise<boolean> {
 /** A folder that has no owner file yet is being taken this very moment, unless it holds runs. */
 async function isOwned(path: string): Promise<boolean> {
   const owner = await readFile(join(path, 'owner'), 'utf8').catch(() => null);
-  if (owner === null) return !(await readdir(path).catch(() => [])).includes('runs');
+  if (owner === null) return !(await readdir(path).catch((): string[] => [])).includes('runs');
   const [pid, start] = owner.split(' ');
   return (await startOf(pid ?? '')) === start;
-}
-
-async function removeFolder(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true });
 }

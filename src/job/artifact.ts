@@ -1,6 +1,6 @@
 /** Artifacts, inputs and the manifest of an attempt. */
 import { z } from 'zod';
-import { SHA256_PATTERN } from './names.ts';
+import { checkRelativePath, SCRIPT_NAME, SHA256_PATTERN } from './names.ts';
 import { OUTCOMES } from './outcome.ts';
 
 export const Sha256 = z.string().regex(SHA256_PATTERN, 'expected a SHA-256 of 64 hexadecimal digits');
@@ -17,8 +17,36 @@ export const Artifact = z.object({
 export type Artifact = z.infer<typeof Artifact>;
 
 /** A file placed into a run's folder before the script starts; its bytes are a blob of the store. */
-export const InputFile = z.object({ path: z.string(), sha256: Sha256, mode: z.int().min(0).max(0o777).default(0o644) });
+export const InputFile = z.object({
+  path: z.string().refine(isPlain, { error: ({ input }) => `expected a plain path inside the run's folder, got ${JSON.stringify(input)}` }),
+  sha256: Sha256,
+  mode: z.int().min(0).max(0o777).default(0o644),
+});
 export type InputFile = z.infer<typeof InputFile>;
+
+/** Why these inputs cannot lie in one folder, or null: each path once, none below another that is a file, none in the script's place. */
+export function inputsConflict(inputs: InputFile[]): string | null {
+  const paths = new Set<string>();
+  for (const { path } of inputs) {
+    if (path === SCRIPT_NAME || path.startsWith(`${SCRIPT_NAME}/`)) return `expected inputs beside ${SCRIPT_NAME}, got ${JSON.stringify(path)}`;
+    if (paths.has(path)) return `expected each input path once, got ${JSON.stringify(path)} twice`;
+    paths.add(path);
+  }
+  for (const path of paths) {
+    for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
+      if (paths.has(path.slice(0, at))) return `expected ${JSON.stringify(path.slice(0, at))} to be a folder or a file, got both`;
+    }
+  }
+  return null;
+}
+
+function isPlain(path: string): boolean {
+  try {
+    return checkRelativePath(path) === path;
+  } catch {
+    return false;
+  }
+}
 
 /** A whole log as archived: see LogEnd for what its digest covers. */
 export const LogDigest = z.object({ lines: z.int(), bytes: z.int(), sha256: z.string(), truncated: z.boolean(), missing: z.int() });

@@ -9,6 +9,9 @@ export const RUN_ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 export const SHA256_PATTERN = /^[0-9a-f]{64}$/;
 export const ENV_NAME_PATTERN = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
+/** The script's own name in its folder; no input may have it. */
+export const SCRIPT_NAME = 'script.sh';
+
 /** Fixed for ever: the run of a tick has the same UUID whichever server submits it. */
 const TICK_NAMESPACE = '7c3f3a0e-52a1-4f5e-9d0b-0f6f5b3f9c11';
 

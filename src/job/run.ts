@@ -1,6 +1,6 @@
 /** A run: what it is to execute (spec), what is recorded of it (record), and what people see (view). */
 import { z } from 'zod';
-import { InputFile, LogDigest, Sha256 } from './artifact.ts';
+import { InputFile, inputsConflict, LogDigest, Sha256 } from './artifact.ts';
 import { limits } from './limits.ts';
 import { ENV_NAME_PATTERN, NAME_PATTERN } from './names.ts';
 import { OUTCOMES } from './outcome.ts';
@@ -31,7 +31,11 @@ export const Env = z
 
 /** The options that a job, an ad-hoc run and a stored run share. Durations in milliseconds. */
 export const RunOptions = z.object({
-  inputs: z.array(InputFile).max(limits.inputsPerRunMax).default([]),
+  inputs: z
+    .array(InputFile)
+    .max(limits.inputsPerRunMax)
+    .refine((inputs) => inputsConflict(inputs) === null, { error: ({ input }) => inputsConflict(input as InputFile[]) ?? '' })
+    .default([]),
   env: Env.default({}),
   /** Globs of the files to keep; empty means every file left behind that is not an unchanged input. */
   artifacts: z.array(z.string().min(1).max(limits.pathBytesMax)).max(limits.globsMax).default([]),

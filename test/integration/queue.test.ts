@@ -1,0 +1,296 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import type { RunResult } from '../../src/job/run.ts';
+import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
+import { consumeRuns, type Delivery, type Handled } from '../../src/queue/consume.ts';
+import { dropPlatform, undropPlatform } from '../../src/queue/platforms.ts';
+import { openQueues, platformQueue, type Queues } from '../../src/queue/queues.ts';
+import { claimAttempt, commitResult, createRecord, readRecord } from '../../src/queue/records.ts';
+import { startServerDuties } from '../../src/queue/server-duties.ts';
+import { submitRun } from '../../src/queue/submit.ts';
+import { getInfo, getRun, listRuns, resolveRunId } from '../../src/queue/view.ts';
+import { connect, type Redis } from '../../src/redis/connection.ts';
+import { createLogger } from '../../src/service/logger.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+import { specOf } from '../support/specs.ts';
+import { until } from '../support/until.ts';
+
+const logger = createLogger('test', 'silent');
+const EMPTY_LOG = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
+const storeScript = async (text: string) => ({ sha256: '0'.repeat(64), bytes: text.length });
+let redis: TestRedis;
+let queues: Queues;
+let connection: Redis;
+const releases: (() => Promise<void>)[] = [];
+
+beforeAll(async () => {
+  redis = await startRedis();
+  queues = openQueues({ redisUrl: redis.url, logger });
+  connection = connect(redis.url, 'patient');
+});
+
+afterEach(async () => {
+  for (const release of releases.splice(0).reverse()) await release();
+  await queues.redis.flushall();
+});
+
+afterAll(async () => {
+  await queues.close();
+  connection.disconnect();
+  await redis.stop();
+});
+
+function resultOf(delivery: Delivery, attempt: number, claim: string, given: Partial<RunResult> = {}): RunResult {
+  const made = { outcome: 'succeeded', exitCode: 0, signal: null, reason: null, attempt, claim, attemptsMade: delivery.attemptsMade } as const;
+  return { ...made, finishedAt: new Date().toISOString(), log: EMPTY_LOG, artifactCount: 0, ...given };
+}
+
+function consume(platform: string, handle: (delivery: Delivery) => Promise<Handled>): void {
+  const options = { connection, platform, concurrency: 1, workerName: 'w', logger, handle, claimOf: () => null };
+  const consumer = consumeRuns(options);
+  releases.push(() => consumer.close());
+}
+
+/** Claims a delivery and commits it at once, as a worker with a script that does nothing would. */
+async function execute(delivery: Delivery, given: Partial<RunResult> = {}): Promise<Handled> {
+  const claim = randomUUID();
+  const start = { claim, worker: 'w', startedAt: new Date().toISOString() };
+  const answer = await claimAttempt(connection, { ...delivery, start });
+  if (answer.kind === 'adopt') return { kind: 'result', result: answer.result };
+  if (answer.kind !== 'run') throw new Error(`claim: ${answer.kind}`);
+  const record = await readRecord(connection, delivery.id);
+  const result = resultOf(delivery, answer.attempt, claim, given);
+  if (record !== null) {
+    const end = { finishedAt: result.finishedAt, outcome: result.outcome, exitCode: result.exitCode, signal: null, killed: [] };
+    await commitResult(connection, { spec: record.spec, token: delivery.token, attempt: answer.attempt, claim, result, end });
+  }
+  return { kind: 'result', result };
+}
+
+describe('a run', () => {
+  it('is waiting once accepted, and finished once a worker committed its result', async () => {
+    const spec = specOf();
+    expect(await submitRun(queues, spec)).toBe('accepted');
+    expect(await getRun(queues, spec.id)).toMatchObject({ state: 'waiting', outcome: null, attempt: 0 });
+    consume('test', (delivery) => execute(delivery));
+    const run = await until(async () => {
+      const seen = await getRun(queues, spec.id);
+      return seen.state === 'finished' && seen;
+    }, 'the run to finish');
+    expect(run).toMatchObject({ outcome: 'succeeded', exitCode: 0, attempt: 1, worker: 'w' });
+    expect(run.attempts).toHaveLength(1);
+    expect(run.attempts[0]).not.toHaveProperty('claim');
+  });
+
+  it('is submitted once, however often its id is submitted at the same time', async () => {
+    const spec = specOf();
+    const answers = await Promise.all(Array.from({ length: 50 }, () => submitRun(queues, spec)));
+    expect(answers.filter((answer) => answer === 'accepted')).toHaveLength(1);
+    expect(await platformQueue(queues, 'test').getJobCountByTypes('wait', 'prioritized')).toBe(1);
+  });
+
+  it('is not submitted again after its BullMQ job is gone', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    await platformQueue(queues, 'test').remove(spec.id);
+    expect(await submitRun(queues, spec)).toBe('known');
+    expect(await platformQueue(queues, 'test').getJob(spec.id)).toBeUndefined();
+  });
+
+  it('whose BullMQ job a crash left out is queued by any server', async () => {
+    const spec = specOf();
+    await createRecord(queues.redis, spec);
+    const duties = startServerDuties({ queues, storeScript });
+    releases.push(duties.close);
+    await until(() => platformQueue(queues, 'test').getJob(spec.id), 'the job to be queued');
+  });
+
+  it('of higher priority is taken first, in order of acceptance within each', async () => {
+    const low = specOf({ priority: 'low' });
+    const normal = [specOf(), specOf()];
+    const high = specOf({ priority: 'high' });
+    const execute1 = specOf({ trigger: 'execute' });
+    for (const spec of [low, ...normal, high, execute1]) await submitRun(queues, spec);
+    const expected = [execute1, high, ...normal, low].map((spec) => spec.id);
+    expect((await getInfo(queues)).queues.test?.next.map((run) => run.id)).toEqual(expected);
+    const taken: string[] = [];
+    consume('test', async (delivery) => {
+      taken.push(delivery.id);
+      return execute(delivery);
+    });
+    await until(() => taken.length === 5, 'five runs to be taken');
+    expect(taken).toEqual(expected);
+  });
+
+  it('that was interrupted goes back and is taken by an idle worker', async () => {
+    const spec = specOf();
+    let deliveries = 0;
+    consume('test', async (delivery) => {
+      deliveries += 1;
+      return deliveries === 1 ? { kind: 'back' } : execute(delivery);
+    });
+    await submitRun(queues, spec);
+    await until(async () => (await getRun(queues, spec.id)).state === 'finished', 'the run to finish');
+    expect(deliveries).toBe(2);
+    expect((await getRun(queues, spec.id)).attempts).toHaveLength(1);
+  });
+
+  it('that failed is a failed job on the board with the outcome as its reason, and is not tried again by BullMQ', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    consume('test', (delivery) => execute(delivery, { outcome: 'failed', exitCode: 3 }));
+    const job = await until(async () => {
+      const seen = await platformQueue(queues, 'test').getJob(spec.id);
+      return (await seen?.getState()) === 'failed' && seen;
+    }, 'the job to fail');
+    expect(job.failedReason).toBe('failed: exit 3');
+    expect(job.attemptsMade).toBe(1);
+  });
+
+  it('retried on purpose gets a second attempt, and the first stays visible', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    consume('test', (delivery) => execute(delivery, { outcome: 'failed', exitCode: 3 }));
+    await until(async () => (await platformQueue(queues, 'test').getJobState(spec.id)) === 'failed', 'the job to fail');
+    await retryRun(queues, spec.id);
+    const run = await until(async () => {
+      const seen = await getRun(queues, spec.id);
+      return seen.attempt === 2 && seen.state === 'finished' && seen;
+    }, 'the second attempt to finish');
+    expect(run.attempts.map((attempt) => attempt.number)).toEqual([1, 2]);
+  });
+});
+
+describe('fencing', () => {
+  const request = (spec: { id: string }, token: string, claim: string) => ({
+    id: spec.id,
+    platform: 'test',
+    token,
+    attemptsMade: 0,
+    start: { claim, worker: 'w', startedAt: new Date().toISOString() },
+  });
+
+  async function activeRun(): Promise<{ spec: ReturnType<typeof specOf>; lock: string }> {
+    const spec = specOf();
+    await createRecord(queues.redis, spec);
+    const lock = `{builder}:run-test:${spec.id}:lock`;
+    return { spec, lock };
+  }
+
+  it('refuses the result of an attempt that another one has replaced', async () => {
+    const { spec, lock } = await activeRun();
+    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
+    await queues.redis.set(lock, 'one');
+    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1 });
+    await queues.redis.set(lock, 'two');
+    expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toEqual({ kind: 'run', attempt: 2 });
+    const late = { spec, token: 'one', attempt: 1, claim: 'claim-1', result: resultOf(delivery, 1, 'claim-1'), end: null };
+    expect(await commitResult(queues.redis, late)).toBe('superseded');
+    const good = { spec, token: 'two', attempt: 2, claim: 'claim-2', result: resultOf(delivery, 2, 'claim-2'), end: null };
+    expect(await commitResult(queues.redis, good)).toBe('committed');
+    expect(await commitResult(queues.redis, good)).toBe('committed');
+    expect(await commitResult(queues.redis, late)).toBe('already');
+    const record = await readRecord(queues.redis, spec.id);
+    expect(record?.result?.claim).toBe('claim-2');
+    expect(record?.attempts[0]?.outcome).toBe('superseded');
+  });
+
+  it('accepts the result of a worker whose lock expired while nobody else took the run', async () => {
+    const { spec, lock } = await activeRun();
+    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
+    await queues.redis.set(lock, 'one');
+    await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'));
+    await queues.redis.del(lock);
+    const late = { spec, token: 'one', attempt: 1, claim: 'claim-1', result: resultOf(delivery, 1, 'claim-1'), end: null };
+    expect(await commitResult(queues.redis, late)).toBe('committed');
+  });
+
+  it('lets a redelivery adopt a committed result, and runs again when BullMQ counts one attempt more', async () => {
+    const { spec, lock } = await activeRun();
+    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
+    await queues.redis.set(lock, 'one');
+    await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'));
+    await commitResult(queues.redis, { spec, token: 'one', attempt: 1, claim: 'claim-1', result: resultOf(delivery, 1, 'claim-1'), end: null });
+    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-2'))).toMatchObject({ kind: 'adopt', result: { claim: 'claim-1' } });
+    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({ kind: 'run', attempt: 2 });
+  });
+
+  it('gives a run up after a bounded number of worker deaths', async () => {
+    const { spec, lock } = await activeRun();
+    await queues.redis.set(lock, 'one');
+    const kinds: string[] = [];
+    for (let claim = 0; claim < 5; claim += 1) kinds.push((await claimAttempt(queues.redis, request(spec, 'one', `claim-${claim}`))).kind);
+    expect(kinds).toEqual(['run', 'run', 'run', 'dead', 'dead']);
+  });
+});
+
+describe('cancelling', () => {
+  it('ends a waiting run at once', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    const run = await requestCancel(queues, spec.id, 'not needed');
+    expect(run).toMatchObject({ state: 'finished', outcome: 'cancelled', reason: 'cancelled: not needed' });
+    expect(run.cancelRequestedAt).not.toBeNull();
+    expect(await platformQueue(queues, 'test').getJob(spec.id)).toBeUndefined();
+  });
+
+  it('of a finished run is refused, of an unknown one too', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    await requestCancel(queues, spec.id, null);
+    await expect(requestCancel(queues, spec.id, null)).rejects.toMatchObject({ code: 'conflict' });
+    await expect(requestCancel(queues, randomUUID(), null)).rejects.toMatchObject({ code: 'not-found' });
+  });
+
+  it('ends a run whose worker died, though no worker is left', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    const duties = startServerDuties({ queues, storeScript });
+    releases.push(duties.close);
+    const queue = platformQueue(queues, 'test');
+    // A worker that dies right after its claim: the job is active, and its lock runs out.
+    consume('test', (delivery) => new Promise<Handled>((_, reject) => delivery.lost.addEventListener('abort', () => reject(new Error('lost')))));
+    await until(async () => (await queue.getJobState(spec.id)) === 'active', 'the run to be active');
+    await queues.redis.del(`{builder}:run-test:${spec.id}:lock`);
+    await requestCancel(queues, spec.id, null);
+    expect(await getRun(queues, spec.id)).toMatchObject({ state: 'finished', outcome: 'cancelled' });
+    releases.splice(1, 1);
+  });
+});
+
+describe('platforms', () => {
+  it('that are dropped take no runs, and what waited is cancelled with that reason', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    await dropPlatform(queues, 'test');
+    expect(await getRun(queues, spec.id)).toMatchObject({ outcome: 'cancelled', reason: expect.stringContaining('platform-dropped') });
+    await expect(submitRun(queues, specOf())).rejects.toMatchObject({ code: 'platform-dropped' });
+    await undropPlatform(queues, 'test');
+    expect(await submitRun(queues, specOf())).toBe('accepted');
+  });
+});
+
+describe('lists', () => {
+  it('page through the newest first, and filter', async () => {
+    const specs = Array.from({ length: 25 }, (_, n) => specOf({ job: n % 2 === 0 ? 'even' : 'odd', createdAt: new Date(1_700_000_000_000 + n * 1000).toISOString() }));
+    for (const spec of specs) await submitRun(queues, spec);
+    const newest = specs.map((spec) => spec.id).reverse();
+    const first = await listRuns(queues, { limit: 10 });
+    expect(first.runs.map((run) => run.id)).toEqual(newest.slice(0, 10));
+    const second = await listRuns(queues, { limit: 10, cursor: first.next ?? '' });
+    const third = await listRuns(queues, { limit: 10, cursor: second.next ?? '' });
+    expect([...second.runs, ...third.runs].map((run) => run.id)).toEqual(newest.slice(10));
+    expect(third.next).toBeNull();
+    expect((await listRuns(queues, { limit: 100, job: 'even' })).runs).toHaveLength(13);
+  });
+
+  it('find a run by an unambiguous prefix of at least 8 characters', async () => {
+    const spec = specOf({ id: 'aaaaaaaa-0000-4000-8000-000000000001' });
+    await submitRun(queues, spec);
+    expect(await resolveRunId(queues, 'aaaaaaaa')).toBe(spec.id);
+    await submitRun(queues, specOf({ id: 'aaaaaaaa-0000-4000-8000-000000000002' }));
+    await expect(resolveRunId(queues, 'aaaaaaaa')).rejects.toMatchObject({ code: 'ambiguous-id' });
+    await expect(resolveRunId(queues, 'bbbbbbbb')).rejects.toMatchObject({ code: 'not-found' });
+    await expect(resolveRunId(queues, 'aaaa')).rejects.toThrow('at least 8 characters');
+  });
+});

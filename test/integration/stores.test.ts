@@ -1,0 +1,243 @@
+/** Both stores over one contract; then what only a folder, or only S3, can suffer. */
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { buffer, text } from 'node:stream/consumers';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { openFolderStore } from '../../src/artifacts/folder-store.ts';
+import { openS3Store } from '../../src/artifacts/s3-store.ts';
+import { blobKey, type Store } from '../../src/artifacts/store.ts';
+import { limits } from '../../src/job/limits.ts';
+import { digestOf, largeSource, sourceOf } from '../support/contents.ts';
+import { firstTimes } from '../support/fault-proxy.ts';
+import { freePorts } from '../support/free-ports.ts';
+import { openS3Fixture, removeBucket, type S3Fixture } from '../support/s3-fixture.ts';
+import { type S3Server, startS3Server } from '../support/s3-server.ts';
+import { describeStoreContract } from '../support/store-contract.ts';
+import { tempFolder } from '../support/temp.ts';
+
+const LARGE_BYTES = 2.5 * limits.s3PartBytes;
+// Decided before the tests are told, because a test that cannot run must be shown as skipped.
+const server = await startS3Server();
+const folder = tempFolder();
+
+afterAll(async () => {
+  await server?.stop();
+  folder.remove();
+});
+
+describe('the folder store', () => {
+  const path = `${folder.path}/store`;
+  let store: Store;
+  beforeAll(async () => {
+    store = await openFolderStore(path);
+  });
+  afterAll(() => store.close());
+
+  describeStoreContract('in a folder', { store: () => store, leftovers: async () => readdirSync(`${path}/incoming`) });
+
+  it('removes its own temporary files of long ago when it opens, and no others', async () => {
+    const [old, fresh] = [`file-${randomUUID()}`, `file-${randomUUID()}`];
+    const names = [old, fresh, 'file-of-somebody', `probe-${randomUUID()}`];
+    for (const name of names) writeFileSync(`${path}/incoming/${name}`, 'x');
+    const longAgo = new Date(Date.now() - limits.storeLeftoverMs - 60_000);
+    for (const name of [old, 'file-of-somebody', names[3]]) utimesSync(`${path}/incoming/${name}`, longAgo, longAgo);
+    await (await openFolderStore(path)).close();
+    expect(readdirSync(`${path}/incoming`).sort()).toEqual([fresh, 'file-of-somebody'].sort());
+  });
+
+  it('keeps its word when somebody removes empty folders under it', async () => {
+    await store.putDocument('runs/gone/1/x', Buffer.from('x'));
+    const other = await openFolderStore(path);
+    await other.removeDocument('runs/gone/1/x');
+    expect(existsSync(`${path}/runs/gone`)).toBe(false);
+    await store.putDocument('runs/gone/1/y', Buffer.from('y'));
+    expect(await store.listDocuments('runs/gone/')).toEqual(['runs/gone/1/y']);
+  });
+
+  it('refuses a folder that cannot be written, naming it', async () => {
+    writeFileSync(`${folder.path}/file`, '');
+    const refused = openFolderStore(`${folder.path}/file/store`);
+    await expect(refused).rejects.toMatchObject({ code: 'bad-config', message: expect.stringMatching(/^[^\n]*file\/store[^\n]*$/) });
+  });
+
+  it('says that it is full, and leaves nothing of what did not fit', async () => {
+    const small = `${folder.path}/small`;
+    mkdirSync(small);
+    if (!mounted(small)) return;
+    try {
+      const full = await openFolderStore(small);
+      const source = largeSource(4 * 1024 * 1024);
+      await expect(full.putBlob(source)).rejects.toMatchObject({ code: 'store-full' });
+      await expect(full.putDocument('runs/a/b', Buffer.alloc(4 * 1024 * 1024))).rejects.toMatchObject({ code: 'store-full' });
+      expect(readdirSync(`${small}/incoming`)).toEqual([]);
+      expect(await full.putBlob(sourceOf('fits'))).toBe('stored');
+    } finally {
+      execFileSync('umount', [small]);
+    }
+  });
+});
+
+/** A file system of 1 MiB; needs root. */
+function mounted(path: string): boolean {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', path], { stdio: 'ignore' });
+    return true;
+  } catch {
+    process.stderr.write('a full folder cannot be tested here: no file system can be mounted\n');
+    return false;
+  }
+}
+
+let s3: S3Fixture;
+(server === null ? describe.skip : describe)('the S3 store', () => {
+  beforeAll(async () => {
+    s3 = await openS3Fixture(server as S3Server);
+  });
+  afterAll(() => s3?.close());
+
+  describeStoreContract('in a bucket', { store: () => s3.store, leftovers: () => s3.unfinished() });
+  describe('opening', openingTests);
+  describe('beside unfinished uploads', unfinishedTests);
+  describe('over a network that fails for a moment', retryTests);
+  describe('with a server that stays unwell', faultTests);
+});
+
+function openingTests(): void {
+  it('may be opened by many at once, before there is a bucket', async () => {
+    const fresh = { ...s3.config, bucket: `builder-test-${randomUUID()}` };
+    const stores = await Promise.all(Array.from({ length: 5 }, () => openS3Store(fresh)));
+    for (const one of stores) await one.check();
+    for (const one of stores) await one.close();
+    await removeBucket(s3.plain, fresh.bucket);
+  });
+
+  it('names wrong keys in one line without telling them', async () => {
+    for (const wrong of [{ secretKey: 'not-the-secret' }, { accessKey: 'nobody' }]) {
+      const refused = openS3Store({ ...s3.config, ...wrong });
+      await expect(refused).rejects.toMatchObject({
+        code: 'store-unavailable',
+        message: expect.stringMatching(/^(?!.*not-the-secret)[^\n]*BUILDER_S3_ACCESS_KEY[^\n]*$/),
+      });
+    }
+  });
+
+  it('names an endpoint that is away in one line, after a bounded wait', async () => {
+    const [port] = await freePorts(1);
+    const refused = openS3Store({ ...s3.config, endpoint: `http://127.0.0.1:${port}` });
+    await expect(refused).rejects.toMatchObject({
+      code: 'store-unavailable',
+      message: expect.stringMatching(new RegExp(`^[^\\n]*http://127.0.0.1:${port}[^\\n]*ECONNREFUSED[^\\n]*$`)),
+    });
+  });
+
+  it('names an endpoint that says nothing in one line, after a bounded wait', async () => {
+    const silent = createServer();
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const sockets: Socket[] = [];
+    silent.on('connection', (socket) => sockets.push(socket.resume()));
+    const endpoint = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    await expect(openS3Store({ ...s3.config, endpoint })).rejects.toMatchObject({
+      code: 'store-unavailable',
+      message: expect.stringMatching(/^[^\n]*no answer[^\n]*$/),
+    });
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => silent.close(resolve));
+  });
+
+  it('refuses an endpoint that is more than a host', async () => {
+    await expect(openS3Store({ ...s3.config, endpoint: `${s3.config.endpoint}/below` })).rejects.toMatchObject({ code: 'bad-config' });
+  });
+}
+
+function unfinishedTests(): void {
+  it('is not spoilt by the unfinished upload of somebody else', async () => {
+    const source = largeSource(LARGE_BYTES, { seed: 'spoilt' });
+    const key = blobKey(source.sha256);
+    const uploadID = await s3.plain.initiateNewMultipartUpload(s3.config.bucket, key, {});
+    const wrong = { bucketName: s3.config.bucket, objectName: key, uploadID, partNumber: 1, headers: {} };
+    await s3.plain.uploadPart(wrong, Buffer.alloc(limits.s3PartBytes, 'wrong'));
+    expect(await s3.store.putBlob(source)).toBe('stored');
+    expect(await digestOf(await s3.store.getBlob(source.sha256))).toEqual({ bytes: source.bytes, sha256: source.sha256 });
+    expect(await s3.unfinished()).toEqual([key]);
+    await s3.plain.abortMultipartUpload(s3.config.bucket, key, uploadID);
+  });
+
+  it('sweeps unfinished uploads of long ago by the clock of the server, and leaves those of today', async () => {
+    const key = blobKey(sourceOf('unfinished').sha256);
+    await s3.plain.initiateNewMultipartUpload(s3.config.bucket, key, {});
+    await s3.behindProxy(async () => expect(await s3.unfinished()).toEqual([key]));
+    s3.proxy.shiftClock(limits.storeLeftoverMs + 60_000);
+    await s3.behindProxy(async () => expect(await s3.unfinished()).toEqual([]));
+    s3.proxy.shiftClock(0);
+  });
+}
+
+function retryTests(): void {
+  const passing = [{ refuse: 503, code: 'SlowDown' }, { refuse: 500, code: 'InternalError' }, 'reset', 'lose-answer'] as const;
+  const requests: [string, RegExp][] = [
+    ['the question whether a blob is known', /^HEAD/],
+    ['a small blob', /^PUT [^?]*$/],
+    ['the beginning of an upload', /^POST .*[?]uploads/],
+    ['a part', /^PUT .*partNumber=2/],
+    ['the end of an upload', /^POST .*uploadId=/],
+  ];
+  for (const fault of passing) {
+    const name = typeof fault === 'string' ? fault : `${fault.refuse}`;
+    for (const [what, matching] of requests) {
+      it(`tries again after ${name} of ${what}`, () =>
+        s3.behindProxy(async (other) => {
+          const seed = `${name} ${what}`;
+          const source = what === 'a small blob' ? sourceOf(seed) : largeSource(LARGE_BYTES, { seed });
+          s3.proxy.set(firstTimes(2, matching, fault));
+          expect(await other.putBlob(source)).toBe('stored');
+          expect(await digestOf(await s3.store.getBlob(source.sha256))).toEqual({ bytes: source.bytes, sha256: source.sha256 });
+        }));
+    }
+  }
+}
+
+function faultTests(): void {
+  it('gives up on a server that stays unwell, and leaves nothing half done', () =>
+    s3.behindProxy(async (other) => {
+      const source = largeSource(LARGE_BYTES, { seed: 'unwell' });
+      for (const matching of [/partNumber=2/, /^POST .*uploadId=/]) {
+        s3.proxy.set(firstTimes(1_000, matching, { refuse: 503, code: 'SlowDown' }));
+        const given = other.putBlob(source);
+        await expect(given).rejects.toMatchObject({
+          code: 'store-unavailable',
+          message: expect.stringMatching(/^[^\n]*503 SlowDown[^\n]*$/),
+        });
+        expect(await s3.store.statBlob(source.sha256)).toBeNull();
+      }
+      expect((await s3.unfinished()).filter((key) => key === blobKey(source.sha256))).toEqual([]);
+    }));
+
+  it('says that it is full', () =>
+    s3.behindProxy(async (other) => {
+      for (const fault of [
+        { refuse: 507, code: 'XMinioStorageFull' },
+        { refuse: 403, code: 'QuotaExceeded' },
+      ]) {
+        s3.proxy.set(firstTimes(1_000, /^PUT/, fault));
+        await expect(other.putBlob(sourceOf('no room'))).rejects.toMatchObject({ code: 'store-full' });
+        await expect(other.putBlob(largeSource(LARGE_BYTES))).rejects.toMatchObject({ code: 'store-full' });
+        await expect(other.putDocument('runs/a/b', Buffer.from('x'))).rejects.toMatchObject({ code: 'store-full' });
+      }
+    }));
+
+  it('tells a reader whose connection broke', () =>
+    s3.behindProxy(async (other) => {
+      const content = 'read in two pieces '.repeat(100_000);
+      await s3.store.putBlob(sourceOf(content));
+      await s3.store.putDocument('runs/cut/a', Buffer.from(content));
+      s3.proxy.set(firstTimes(1_000, /^GET/, 'cut-answer'));
+      const stream = await other.getBlob(sourceOf(content).sha256);
+      await expect(buffer(stream)).rejects.toMatchObject({ code: 'store-unavailable' });
+      await expect(other.getDocument('runs/cut/a')).rejects.toMatchObject({ code: 'store-unavailable' });
+      await expect(other.check()).rejects.toMatchObject({ code: 'store-unavailable' });
+      s3.proxy.set(() => undefined);
+      expect(await text(await other.getBlob(sourceOf(content).sha256))).toBe(content);
+    }));
+}

@@ -1,0 +1,66 @@
+/** A real Redis for a test file: a process of its own on a unix socket in a temporary folder. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { connect as connectSocket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { tempFolder } from './temp.ts';
+import { until } from './until.ts';
+
+export interface TestRedis {
+  url: string;
+  pid: number;
+  /** Ends it as the power switch would. */
+  kill(): Promise<void>;
+  /** Starts it again on the same data. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const FETCHED = fileURLToPath(new URL('../../.tools/bin/redis-server', import.meta.url));
+
+export async function startRedis(): Promise<TestRedis> {
+  const folder = tempFolder();
+  // Unix sockets have short names: the clients' folder is the checkout, so a relative path is enough.
+  const socket = `${folder.path}/r.sock`;
+  let child: ChildProcess | null = null;
+  const start = async (): Promise<void> => {
+    const program = existsSync(FETCHED) ? FETCHED : 'redis-server';
+    const options = ['--port', '0', '--unixsocket', 'r.sock', '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '', '--maxmemory-policy', 'noeviction'];
+    child = spawn(program, options, { cwd: folder.path, stdio: 'ignore' });
+    child.on('error', () => undefined);
+    await until(() => answers(socket), 'redis-server to answer (is it on the PATH?)');
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    const running = child;
+    if (running === null || running.exitCode !== null || running.signalCode !== null) return;
+    const ended = new Promise((resolve) => running.once('exit', resolve));
+    running.kill(signal);
+    await ended;
+  };
+  await start();
+  return {
+    url: `unix:${socket}`,
+    get pid() {
+      return child?.pid ?? 0;
+    },
+    kill: () => end('SIGKILL'),
+    start,
+    stop: async () => {
+      await end('SIGTERM');
+      folder.remove();
+    },
+  };
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connectSocket(path);
+    const done = (answer: boolean) => () => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('error', done(false));
+    socket.once('connect', () => socket.write('PING\r\n'));
+    socket.once('data', (data) => done(data.toString().startsWith('+PONG'))());
+  });
+}

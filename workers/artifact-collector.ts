@@ -1,0 +1,146 @@
+/** What a script left becomes artifacts: one pass hashes, and only content that the store does not know is sent. */
+import { createHash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import picomatch from 'picomatch';
+import { ContentMismatch, type Store } from '../src/artifacts/store.ts';
+import type { Artifact, InputFile } from '../src/job/artifact.ts';
+import { limits } from '../src/job/limits.ts';
+import { SCRIPT_NAME } from '../src/job/names.ts';
+import { eachAtOnce } from '../src/service/each.ts';
+import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { type BoundedNotes, createBoundedNotes } from './bounded-notes.ts';
+import { walkFolder } from './folder-walk.ts';
+
+export interface CollectOptions {
+  folder: string;
+  /** Of the script as it was put there: left as it was it is no artifact. */
+  scriptSha256: string;
+  /** Empty: every file. */
+  globs: string[];
+  inputs: InputFile[];
+  store: Store;
+  /** Takes a line for the log. */
+  note: (text: string) => Promise<void>;
+  signal: AbortSignal;
+}
+
+interface HashedFile {
+  bytes: number;
+  mode: number;
+  sha256: string;
+}
+
+const READ_BYTES = 256 * 1024;
+const SEND_BYTES = 1024 * 1024;
+
+/**
+ * Resolves with the artifacts in the order of their paths once every byte of them is in the store. What cannot be an artifact is
+ * skipped with a line in the log. No process of the script may be alive. Throws what the store throws.
+ */
+export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
+  const notes = createBoundedNotes();
+  const artifacts: Artifact[] = [];
+  const inputs = indexInputs(o.inputs);
+  await eachAtOnce(await chooseFiles(o, notes), limits.filesAtOnce, async (path) => {
+    const artifact = await collectFile(o, { path, inputs, notes });
+    if (artifact !== null) artifacts.push(artifact);
+  });
+  artifacts.sort((a, b) => (a.path < b.path ? -1 : 1));
+  for (const artifact of artifacts) noteOverlap(artifact, notes);
+  for (const line of notes.lines()) await o.note(line);
+  return artifacts;
+}
+
+async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<string[]> {
+  const globs = o.globs.map((glob) => ({ glob, matches: picomatch(glob, { dot: true }), used: false }));
+  const chosen: string[] = [];
+  for await (const found of walkFolder(o.folder)) {
+    if (found.kind === 'other') {
+      notes.add(`skipped ${found.what}`, `skipped ${found.path}: ${found.what} are not stored`);
+      continue;
+    }
+    const matching = globs.filter(({ matches }) => matches(found.path));
+    for (const one of matching) one.used = true;
+    if (globs.length > 0 && matching.length === 0) continue;
+    if (chosen.length < limits.artifactsPerRunMax) chosen.push(found.path);
+    else notes.add(`skipped files beyond ${limits.artifactsPerRunMax}`, `skipped ${found.path}: a run has at most ${limits.artifactsPerRunMax} artifacts`);
+  }
+  for (const { glob, used } of globs) if (!used) notes.add('patterns that match nothing', `no file matches --artifact ${glob}`);
+  return chosen;
+}
+
+interface FileOptions {
+  path: string;
+  inputs: ReturnType<typeof indexInputs>;
+  notes: BoundedNotes;
+}
+
+async function collectFile(o: CollectOptions, { path, inputs, notes }: FileOptions): Promise<Artifact | null> {
+  const file = join(o.folder, path);
+  for (let last = false; ; last = true) {
+    const hashed = await hashFile(file, o.signal).catch((cause: unknown) => {
+      o.signal.throwIfAborted();
+      notes.add('skipped unreadable files', `skipped ${path}: ${oneLine(cause)}`);
+      return null;
+    });
+    if (hashed === null || (path === SCRIPT_NAME && hashed.sha256 === o.scriptSha256)) return null;
+    const input = inputs.byPath.get(path);
+    const unchanged = input?.sha256 === hashed.sha256;
+    const sameAs = unchanged ? null : (inputs.bySha256.get(hashed.sha256) ?? null);
+    const artifact: Artifact = { path, ...hashed, input: input === undefined ? null : unchanged ? 'unchanged' : 'changed', sameAs };
+    // The blob of an input is in the store already: the run has been started from it.
+    if (unchanged || sameAs !== null || (await send(o, file, hashed, { path, notes, last }))) return artifact;
+    if (last) return null;
+  }
+}
+
+/** False where the file has changed since it was hashed, or cannot be read any more. */
+async function send(o: CollectOptions, file: string, hashed: HashedFile, { path, notes, last }: { path: string; notes: BoundedNotes; last: boolean }): Promise<boolean> {
+  try {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
+    const openFile = () => createReadStream(file, { flags: flags as unknown as string, highWaterMark: SEND_BYTES });
+    await o.store.putBlob({ sha256: hashed.sha256, bytes: hashed.bytes, open: openFile }, o.signal);
+    return true;
+  } catch (cause) {
+    if (cause instanceof BuilderError || o.signal.aborted) throw cause;
+    const reason = cause instanceof ContentMismatch ? 'it changed while it was stored' : oneLine(cause);
+    if (last) notes.add('skipped changing files', `skipped ${path}: ${reason}`);
+    return false;
+  }
+}
+
+/** Links and what is no regular file are refused by the system, or here. */
+async function hashFile(path: string, signal: AbortSignal): Promise<HashedFile> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw new Error('not a regular file any more');
+    const hash = createHash('sha256');
+    const room = Buffer.allocUnsafe(Math.min(READ_BYTES, Math.max(found.size + 1, 1)));
+    let bytes = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await file.read(room, 0, room.length);
+      if (bytesRead === 0) break;
+      hash.update(room.subarray(0, bytesRead));
+      bytes += bytesRead;
+    }
+    return { bytes, mode: found.mode & 0o777, sha256: hash.digest('hex') };
+  } finally {
+    await file.close();
+  }
+}
+
+function indexInputs(inputs: InputFile[]): { byPath: Map<string, InputFile>; bySha256: Map<string, string> } {
+  const bySha256 = new Map<string, string>();
+  for (const { sha256, path } of inputs) if (!bySha256.has(sha256)) bySha256.set(sha256, path);
+  return { byPath: new Map(inputs.map((input) => [input.path, input])), bySha256 };
+}
+
+function noteOverlap({ path, input, sameAs }: Artifact, notes: BoundedNotes): void {
+  if (input === 'unchanged') notes.add('inputs left unchanged', `input ${path} was left unchanged`);
+  if (input === 'changed') notes.add('inputs changed', `input ${path} was changed; the artifact of that name is another file`);
+  if (sameAs !== null) notes.add('artifacts equal to an input', `artifact ${path} has the content of the input ${sameAs}`);
+}

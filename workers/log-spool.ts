@@ -1,0 +1,152 @@
+/** The log of a running attempt on the worker's disk: what it takes is there for the publisher at its own pace. */
+import { constants, type FileHandle, open, rm } from 'node:fs/promises';
+import { BuilderError } from '../src/service/errors.ts';
+import { diskFault } from './disk-fault.ts';
+
+export interface SpoolRead {
+  /** Whole lines, each ended by a newline. */
+  chunk: Buffer;
+  lines: number;
+  /** The number of the first line; of the one that comes next where the chunk is empty. */
+  firstLine: number;
+}
+
+export interface Spool {
+  /** What can be read. */
+  readonly bytes: number;
+  readonly lines: number;
+  /**
+   * Appends whole lines; one after the other in the order of the calls. Rejects with BuilderError `store-full` (or `internal`), and
+   * then none of it can be read and the next append takes its place.
+   */
+  append(ndjson: Buffer, lines: number): Promise<void>;
+  /** Whole lines from an offset at which a line begins: at most `maxBytes`, but one line at least where there is one. */
+  readFrom(offset: number, maxBytes: number): Promise<SpoolRead>;
+  /** Resolves at the next append or when the spool is closed. */
+  grown(): Promise<void>;
+  /** Resolves once everything asked for is done. */
+  close(): Promise<void>;
+  /** Closes it and removes the file. */
+  remove(): Promise<void>;
+}
+
+const NEWLINE = 0x0a;
+
+/** Makes the file, which must not be there yet. */
+export async function openSpool(path: string): Promise<Spool> {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  const file = await open(path, flags, 0o600).catch((cause: unknown) => {
+    throw diskFault(cause, `make the log's file ${path}`);
+  });
+  const size = { bytes: 0, lines: 0 };
+  const growth = createGrowth();
+  let last: Promise<void> = Promise.resolve();
+  let closing: Promise<void> | null = null;
+  const appendOne = async (ndjson: Buffer, lines: number): Promise<void> => {
+    try {
+      await writeAt(file, ndjson, size.bytes);
+    } catch (cause) {
+      throw diskFault(cause, `append to the log's file ${path}`);
+    }
+    size.bytes += ndjson.length;
+    size.lines += lines;
+    growth.tell();
+  };
+  const close = (): Promise<void> => {
+    closing ??= last.then(() => file.close()).finally(() => growth.tell());
+    return closing;
+  };
+  return {
+    get bytes() {
+      return size.bytes;
+    },
+    get lines() {
+      return size.lines;
+    },
+    append: (ndjson, lines) => {
+      if (closing !== null) return Promise.reject(new BuilderError('internal', `expected an open log, got the closed ${path}`));
+      const done = last.then(() => appendOne(ndjson, lines));
+      last = done.catch(() => undefined);
+      return done;
+    },
+    readFrom: async (offset, maxBytes) => {
+      if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0, firstLine: size.lines + 1 };
+      const chunk = await readLines(file, { path, offset, maxBytes, end: size.bytes });
+      return { chunk, lines: countLines(chunk), firstLine: firstLineOf(chunk, path) };
+    },
+    grown: () => (closing === null ? growth.next() : Promise.resolve()),
+    close,
+    remove: async () => {
+      await close();
+      await rm(path, { force: true });
+    },
+  };
+}
+
+/** One promise for all who wait, made when somebody does. */
+function createGrowth(): { next(): Promise<void>; tell(): void } {
+  let waiting: { promise: Promise<void>; resolve: () => void } | null = null;
+  return {
+    next: () => {
+      if (waiting === null) {
+        let resolve: () => void = () => undefined;
+        const promise = new Promise<void>((given) => {
+          resolve = given;
+        });
+        waiting = { promise, resolve };
+      }
+      return waiting.promise;
+    },
+    tell: () => {
+      waiting?.resolve();
+      waiting = null;
+    },
+  };
+}
+
+async function writeAt(file: FileHandle, content: Buffer, offset: number): Promise<void> {
+  for (let done = 0; done < content.length; ) {
+    done += (await file.write(content, done, content.length - done, offset + done)).bytesWritten;
+  }
+}
+
+interface Reading {
+  path: string;
+  offset: number;
+  maxBytes: number;
+  /** Where what was appended ends; a newline stands before it. */
+  end: number;
+}
+
+/** Reads more, twice as much each time, until there is a newline in it. */
+async function readLines(file: FileHandle, { path, offset, maxBytes, end }: Reading): Promise<Buffer> {
+  for (let wanted = Math.max(1, maxBytes); ; wanted *= 2) {
+    const room = Buffer.allocUnsafe(Math.min(wanted, end - offset));
+    let filled = 0;
+    while (filled < room.length) {
+      const { bytesRead } = await file.read(room, filled, room.length - filled, offset + filled);
+      if (bytesRead === 0) throw damaged(path, `${end} bytes`, `${offset + filled}`);
+      filled += bytesRead;
+    }
+    const lineEnd = room.lastIndexOf(NEWLINE) + 1;
+    if (lineEnd > 0) return room.subarray(0, lineEnd);
+    if (room.length === end - offset) throw damaged(path, 'a newline at its end', 'none');
+  }
+}
+
+function countLines(chunk: Buffer): number {
+  let lines = 0;
+  for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, at + 1)) lines += 1;
+  return lines;
+}
+
+function firstLineOf(chunk: Buffer, path: string): number {
+  const match = /^\{"line":(\d+),/.exec(chunk.toString('latin1', 0, 32));
+  if (match === null) throw damaged(path, 'lines with their numbers', JSON.stringify(chunk.toString('latin1', 0, 32)));
+  return Number(match[1]);
+}
+
+/** A script can reach the file where nothing keeps it in its folder; then its log is spoilt, and nothing else. */
+function damaged(path: string, expected: string, got: string): BuilderError {
+  return new BuilderError('damaged', `expected ${expected} in the log's file ${path}, got ${got}`);
+}
