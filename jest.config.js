@@ -7,6 +7,7 @@ export default {
     '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } }],
   },
   testEnvironment: 'node',
+  reporters: ['default', '<rootDir>/test/support/totals-reporter.js'],
   testTimeout: 60_000,
   maxWorkers: 2,
 };

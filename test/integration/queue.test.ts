@@ -249,12 +249,13 @@ describe('cancelling', () => {
     releases.push(duties.close);
     const queue = platformQueue(queues, 'test');
     // A worker that dies right after its claim: the job is active, and its lock runs out.
-    consume('test', (delivery) => new Promise<Handled>((_, reject) => delivery.lost.addEventListener('abort', () => reject(new Error('lost')))));
+    const dead = new AbortController();
+    consume('test', () => new Promise<Handled>((resolve) => dead.signal.addEventListener('abort', () => resolve({ kind: 'gone' }))));
+    releases.push(async () => dead.abort());
     await until(async () => (await queue.getJobState(spec.id)) === 'active', 'the run to be active');
     await queues.redis.del(`{builder}:run-test:${spec.id}:lock`);
     await requestCancel(queues, spec.id, null);
     expect(await getRun(queues, spec.id)).toMatchObject({ state: 'finished', outcome: 'cancelled' });
-    releases.splice(1, 1);
   });
 });
 
