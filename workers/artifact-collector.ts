@@ -65,7 +65,11 @@ async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<stri
     for (const one of matching) one.used = true;
     if (globs.length > 0 && matching.length === 0) continue;
     if (chosen.length < limits.artifactsPerRunMax) chosen.push(found.path);
-    else notes.add(`skipped files beyond ${limits.artifactsPerRunMax}`, `skipped ${found.path}: a run has at most ${limits.artifactsPerRunMax} artifacts`);
+    else
+      notes.add(
+        `skipped files beyond ${limits.artifactsPerRunMax}`,
+        `skipped ${found.path}: a run has at most ${limits.artifactsPerRunMax} artifacts`,
+      );
   }
   for (const { glob, used } of globs) if (!used) notes.add('patterns that match nothing', `no file matches --artifact ${glob}`);
   return chosen;
@@ -97,7 +101,12 @@ async function collectFile(o: CollectOptions, { path, inputs, notes }: FileOptio
 }
 
 /** False where the file has changed since it was hashed, or cannot be read any more. */
-async function send(o: CollectOptions, file: string, hashed: HashedFile, { path, notes, last }: { path: string; notes: BoundedNotes; last: boolean }): Promise<boolean> {
+async function send(
+  o: CollectOptions,
+  file: string,
+  hashed: HashedFile,
+  { path, notes, last }: { path: string; notes: BoundedNotes; last: boolean },
+): Promise<boolean> {
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
     const openFile = () => createReadStream(file, { flags: flags as unknown as string, highWaterMark: SEND_BYTES });

@@ -41,7 +41,10 @@ export function endingNotes(ending: AttemptEnding, executed: Executed): string[]
   if (ending.outcome === 'timed-out' || ending.outcome === 'cancelled') notes.push(ending.reason ?? ending.outcome);
   if (executed.outputHeld) notes.push('a process that the script left behind kept its output open; it was not waited for');
   if (executed.killed.length > 0) {
-    const shown = executed.killed.slice(0, 10).map((one) => `${one.pid} ${one.command}`).join(', ');
+    const shown = executed.killed
+      .slice(0, 10)
+      .map((one) => `${one.pid} ${one.command}`)
+      .join(', ');
     const more = executed.killed.length > 10 ? ` and ${executed.killed.length - 10} more` : '';
     notes.push(`killed what was left: ${shown}${more}`);
   }

@@ -40,7 +40,9 @@ export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signa
   try {
     return await runInFolder(worker, open, signals, folder);
   } finally {
-    await folder.remove().catch((cause) => worker.logger.warn({ folder: folder.root, error: oneLine(cause) }, 'the folder could not be removed'));
+    await folder
+      .remove()
+      .catch((cause) => worker.logger.warn({ folder: folder.root, error: oneLine(cause) }, 'the folder could not be removed'));
   }
 }
 
@@ -107,7 +109,11 @@ async function storeAttempt(
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted' };
     worker.logger.error({ run: open.spec.id, attempt: open.attempt, error: oneLine(cause) }, 'the attempt could not be stored');
-    const ending: AttemptEnding = { ...o.ending, outcome: 'lost', reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${oneLine(cause)}` };
+    const ending: AttemptEnding = {
+      ...o.ending,
+      outcome: 'lost',
+      reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${oneLine(cause)}`,
+    };
     return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
   }
 }
@@ -126,7 +132,11 @@ async function patiently<T>(worker: WorkerContext, open: OpenAttempt, deadline: 
   }
 }
 
-function manifestOf(worker: WorkerContext, open: OpenAttempt, o: { ending: AttemptEnding; artifacts: Artifact[]; log: LogDigest }): Manifest {
+function manifestOf(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  o: { ending: AttemptEnding; artifacts: Artifact[]; log: LogDigest },
+): Manifest {
   const { spec } = open;
   const { outcome, exitCode, signal, reason } = o.ending;
   return {

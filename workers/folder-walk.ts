@@ -31,7 +31,12 @@ export async function* walkFolder(root: string): AsyncGenerator<FoundFile | Foun
       if (!isUtf8(entry.name)) yield { kind: 'other', what: 'names that are not UTF-8', path };
       else if (entry.isDirectory()) inside.push(path);
       else if (entry.isFile()) yield { kind: 'file', path };
-      else yield { kind: 'other', what: OTHERS.find(([is]) => (entry as unknown as Record<string, () => boolean>)[is]?.())?.[1] ?? 'unknown things', path };
+      else
+        yield {
+          kind: 'other',
+          what: OTHERS.find(([is]) => (entry as unknown as Record<string, () => boolean>)[is]?.())?.[1] ?? 'unknown things',
+          path,
+        };
     }
     folders.push(...inside.reverse());
   }

@@ -46,7 +46,8 @@ export function createLineSplitter(o: LineSplitterOptions): LineSplitter {
     if (segments.length === 0) return Promise.resolve();
     const atMs = Math.max(0, Math.round(now() - o.startedAtMs));
     const batch: Batch = { ndjson: '', lines: 0, texts: [] };
-    for (const segment of segments) addSegment(batch, segment, { line: line + batch.lines + 1, head: `,"atMs":${atMs},"source":"${source}","text":` });
+    for (const segment of segments)
+      addSegment(batch, segment, { line: line + batch.lines + 1, head: `,"atMs":${atMs},"source":"${source}","text":` });
     line += batch.lines;
     return writer.write(batch);
   };

@@ -2,7 +2,7 @@
 import type { Store } from '../src/artifacts/store.ts';
 import { limits } from '../src/job/limits.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
-import { appendChunk, expireStream, lastLine, type LogId, trimBefore } from '../src/logs/stream.ts';
+import { appendChunk, expireStream, type LogId, lastLine, trimBefore } from '../src/logs/stream.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import { oneLine } from '../src/service/errors.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
@@ -44,7 +44,13 @@ interface Progress {
 export function startPublisher(o: PublisherOptions): Publisher {
   const stopped = new AbortController();
   const finish = new AbortController();
-  const progress: Progress = { published: { offset: 0, line: 1 }, archived: { offset: 0, line: 1 }, marks: [], doubtful: false, finishing: false };
+  const progress: Progress = {
+    published: { offset: 0, line: 1 },
+    archived: { offset: 0, line: 1 },
+    marks: [],
+    doubtful: false,
+    finishing: false,
+  };
   const doubt = (): void => {
     progress.doubtful = true;
   };

@@ -68,10 +68,25 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     life.onRelease('store', () => store.close());
     const sandbox = await chooseSandbox(flags.sandbox);
     const running = createRunningRuns();
-    const worker = { name: folder.name, platforms: flags.platforms, concurrency: flags.concurrency, version: version(), sandbox: sandbox.name };
+    const worker = {
+      name: folder.name,
+      platforms: flags.platforms,
+      concurrency: flags.concurrency,
+      version: version(),
+      sandbox: sandbox.name,
+    };
     const heartbeat = await startHeartbeat({ redis: quick, subscriber, worker, running, logger });
     life.onRelease('heartbeat', heartbeat.close);
-    const context = { redis, store, execute: createExecutor(sandbox), running, workDir: folder.path, workerName: folder.name, logger, forcing: life.forcing };
+    const context = {
+      redis,
+      store,
+      execute: createExecutor(sandbox),
+      running,
+      workDir: folder.path,
+      workerName: folder.name,
+      logger,
+      forcing: life.forcing,
+    };
     const taking = takeRuns({ worker: context, platforms: flags.platforms, concurrency: flags.concurrency });
     logger.info({ ...worker }, 'takes runs');
     process.send?.({ ready: true, sandbox: sandbox.name });

@@ -56,7 +56,12 @@ async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenA
   }
 }
 
-async function commitEnd(worker: WorkerContext, delivery: Delivery, open: OpenAttempt, ended: Extract<AttemptResult, { kind: 'ended' }>): Promise<Handled> {
+async function commitEnd(
+  worker: WorkerContext,
+  delivery: Delivery,
+  open: OpenAttempt,
+  ended: Extract<AttemptResult, { kind: 'ended' }>,
+): Promise<Handled> {
   const { ending, log, artifactCount } = ended;
   const { outcome, exitCode, signal, killed } = ending;
   const finishedAt = new Date().toISOString();
@@ -73,7 +78,14 @@ async function commitEnd(worker: WorkerContext, delivery: Delivery, open: OpenAt
     artifactCount,
   };
   const end: AttemptEnd = { finishedAt, outcome, exitCode, signal, killed };
-  const answer = await commitResult(worker.redis, { spec: open.spec, token: delivery.token, attempt: open.attempt, claim: open.claim, result, end });
+  const answer = await commitResult(worker.redis, {
+    spec: open.spec,
+    token: delivery.token,
+    attempt: open.attempt,
+    claim: open.claim,
+    result,
+    end,
+  });
   if (answer === 'committed') {
     await wakeFollowers(worker.redis, delivery.id);
     return { kind: 'result', result };
@@ -84,7 +96,11 @@ async function commitEnd(worker: WorkerContext, delivery: Delivery, open: OpenAt
 }
 
 /** Ends a run that shall not be started (again): asked to be cancelled while it waited, or the death of too many workers. */
-async function endUnstarted(worker: WorkerContext, delivery: Delivery, o: { attempt: number; outcome: 'cancelled' | 'lost' }): Promise<Handled> {
+async function endUnstarted(
+  worker: WorkerContext,
+  delivery: Delivery,
+  o: { attempt: number; outcome: 'cancelled' | 'lost' },
+): Promise<Handled> {
   const record = await readRecord(worker.redis, delivery.id);
   if (record === null) return { kind: 'gone' };
   const result: RunResult = {
@@ -99,7 +115,14 @@ async function endUnstarted(worker: WorkerContext, delivery: Delivery, o: { atte
     log: EMPTY_LOG,
     artifactCount: 0,
   };
-  await commitResult(worker.redis, { spec: record.spec, token: delivery.token, attempt: o.attempt, claim: result.claim, result, end: null });
+  await commitResult(worker.redis, {
+    spec: record.spec,
+    token: delivery.token,
+    attempt: o.attempt,
+    claim: result.claim,
+    result,
+    end: null,
+  });
   await wakeFollowers(worker.redis, delivery.id);
   return { kind: 'result', result };
 }
@@ -118,7 +141,13 @@ async function afterFault(worker: WorkerContext, delivery: Delivery, open: OpenA
 
 function closeAs(worker: WorkerContext, open: OpenAttempt, outcome: 'interrupted', count?: 'faults'): Promise<number> {
   const end: AttemptEnd = { finishedAt: new Date().toISOString(), outcome, exitCode: null, signal: null, killed: [] };
-  return closeAttempt(worker.redis, { id: open.spec.id, attempt: open.attempt, claim: open.claim, end, ...(count === undefined ? {} : { count }) });
+  return closeAttempt(worker.redis, {
+    id: open.spec.id,
+    attempt: open.attempt,
+    claim: open.claim,
+    end,
+    ...(count === undefined ? {} : { count }),
+  });
 }
 
 function lostReason(record: RunRecord): string {

@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { identityOf, isAlive } from '../src/service/process-identity.ts';
 import { removeTree } from './remove-tree.ts';
 
 export interface WorkFolder {
@@ -29,25 +30,17 @@ export async function takeWorkFolder(root: string, name: string, isDefault: bool
     }
   } catch (cause) {
     if (cause instanceof BuilderError) throw cause;
-    throw new BuilderError('bad-config', `expected a folder that can be written (BUILDER_WORK_DIR), got ${root}: ${oneLine(cause)}`, { cause });
+    throw new BuilderError('bad-config', `expected a folder that can be written (BUILDER_WORK_DIR), got ${root}: ${oneLine(cause)}`, {
+      cause,
+    });
   }
   throw new BuilderError('bad-config', `expected fewer than ${SAME_NAME_MAX} workers of the name ${name}`);
-}
-
-/** A process is told from another of the same number by the moment it started, field 22 of /proc/PID/stat. */
-async function startOf(pid: string): Promise<string | null> {
-  try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-  } catch {
-    return null;
-  }
 }
 
 async function claim(path: string): Promise<boolean> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   try {
-    await writeFile(join(path, 'owner'), `${process.pid} ${await startOf(String(process.pid))}`, { flag: 'wx', mode: 0o600 });
+    await writeFile(join(path, 'owner'), String(await identityOf(process.pid)), { flag: 'wx', mode: 0o600 });
     return true;
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false;
@@ -59,6 +52,5 @@ async function claim(path: string): Promise<boolean> {
 async function isOwned(path: string): Promise<boolean> {
   const owner = await readFile(join(path, 'owner'), 'utf8').catch(() => null);
   if (owner === null) return !(await readdir(path).catch((): string[] => [])).includes('runs');
-  const [pid, start] = owner.split(' ');
-  return (await startOf(pid ?? '')) === start;
+  return isAlive(owner);
 }

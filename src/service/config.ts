@@ -121,10 +121,18 @@ export function readWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerCo
 /** What the command line reads of the environment; the producer holds no other configuration. */
 export function readClientEnvironment(env: NodeJS.ProcessEnv = process.env): ClientEnvironment {
   const from = new Variables(env);
-  const home = env.XDG_CONFIG_HOME || `${env.HOME || '/'}/.config`;
-  const client = { server: from.text('BUILDER_SERVER') || undefined, token: from.text('BUILDER_TOKEN') || undefined, configHome: home };
+  const client = {
+    server: from.text('BUILDER_SERVER') || undefined,
+    token: from.text('BUILDER_TOKEN') || undefined,
+    configHome: clientConfigHome(env),
+  };
   refuse(from.faults);
   return client;
+}
+
+/** Where a user's configuration lies (the XDG base directory specification). */
+export function clientConfigHome(env: NodeJS.ProcessEnv = process.env): string {
+  return env.XDG_CONFIG_HOME || `${env.HOME || '/'}/.config`;
 }
 
 /** Colour is for terminals, and never under NO_COLOR (no-color.org). */

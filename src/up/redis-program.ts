@@ -1,0 +1,73 @@
+/** The Redis of `up`: which program, with which settings, and taking over one that its `up` left behind. */
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { connect } from '../redis/connection.ts';
+import { BuilderError } from '../service/errors.ts';
+import { pause } from '../service/lifecycle.ts';
+
+/** Relative to the data folder, which is the working directory of all programs: the path of a socket has 107 bytes at most. */
+export const REDIS_SOCKET = 'redis.sock';
+export const REDIS_URL = `unix:${REDIS_SOCKET}`;
+
+/** Where `make` puts the one that it fetches, beside the built programs. */
+const FETCHED = fileURLToPath(new URL('../../../.tools/bin/', import.meta.url));
+const NAMES = ['redis-server', 'valkey-server'];
+
+/** AOF synced each second: a crash of Redis's host loses at most about two seconds, a crash of a process nothing. */
+const SETTINGS = {
+  port: '0',
+  unixsocket: REDIS_SOCKET,
+  unixsocketperm: '700',
+  dir: 'redis',
+  appendonly: 'yes',
+  appendfsync: 'everysec',
+  save: '',
+  'maxmemory-policy': 'noeviction',
+  daemonize: 'no',
+};
+
+/** The command line of Redis; it ends when its parent dies, so that nothing is left of an `up` that was killed. */
+export function redisCommand(searchPath: string): string[] {
+  const program = [FETCHED, ...searchPath.split(delimiter)].flatMap((folder) => NAMES.map((name) => join(folder, name))).find(isProgram);
+  if (program === undefined) {
+    throw new BuilderError(
+      'bad-config',
+      `expected ${NAMES.join(' or ')} on the PATH, got neither: install Debian's redis-server, or run \`make demo\`, which fetches it`,
+    );
+  }
+  const settings = Object.entries(SETTINGS).flatMap(([name, value]) => [`--${name}`, value]);
+  const setpriv = searchPath
+    .split(delimiter)
+    .map((folder) => join(folder, 'setpriv'))
+    .find(isProgram);
+  return [...(setpriv === undefined ? [] : [setpriv, '--pdeathsig', 'TERM', '--']), program, ...settings];
+}
+
+/** Ends a Redis that still serves the data folder (the working directory); resolves when none answers there. */
+export async function endOrphanedRedis(signal: AbortSignal): Promise<void> {
+  const redis = connect(REDIS_URL, 'command');
+  try {
+    while (!signal.aborted) {
+      try {
+        await redis.ping();
+      } catch {
+        return;
+      }
+      // It saves what it has and ends; the connection breaks.
+      await redis.shutdown('NOSAVE').catch(() => undefined);
+      await pause(100, signal);
+    }
+  } finally {
+    redis.disconnect();
+  }
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
