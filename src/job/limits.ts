@@ -129,4 +129,21 @@ export const limits = {
   followPollMs: 2 * SECOND,
   /** Event streams send a comment so often, so that a dead connection is noticed. */
   eventStreamPingMs: 15 * SECOND,
+
+  /** How often a sandbox looks whether what a script left behind still lives: first soon, then calmly. */
+  leftoverPollMs: 10,
+  leftoverPollMsMax: 100,
+  /** A sandbox's init that has not ended everything so long after it was told to is ended with everything in it. */
+  initAnswerMsMax: 10 * SECOND,
+  /** Without namespaces: what cannot be killed within this time (it sleeps in the kernel, or belongs to another user) is a fault. */
+  sweepMsMax: 30 * SECOND,
+  /** Killed processes told by name; a fork bomb leaves thousands, and the record travels through Redis. */
+  killedListedMax: 100,
+  killedCommandCharsMax: 200,
+  /** What a sandbox's own programs said before they failed; only the last line is told. */
+  sandboxErrorBytesMax: 4 * KIB,
+  /** Pipes for scripts' output are made this many at a time: one small process for half as many runs. */
+  pipesAtOnce: 64,
+  /** A timer of Node holds no more; a longer time is waited for in parts. */
+  timerMsMax: 20 * DAY,
 } as const;

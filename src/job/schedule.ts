@@ -3,11 +3,13 @@ import { CronExpressionParser } from 'cron-parser';
 import { z } from 'zod';
 import { InvalidValue } from './invalid-value.ts';
 import { limits } from './limits.ts';
+import { momentOf, wallTimeOf } from './wall-clock.ts';
 
 export const PERIODS = ['hourly', 'daily', 'weekly', 'never'] as const;
 export type Period = (typeof PERIODS)[number];
 
 const HOUR_MS = 3_600_000;
+const CLOCK_CHANGE_MS_MAX = 3 * HOUR_MS;
 const PERIOD_MS = { hourly: HOUR_MS, daily: 24 * HOUR_MS, weekly: 7 * 24 * HOUR_MS };
 
 /** Anchors and single moments are milliseconds since the epoch; a period's ticks are anchor + k × period, so they never drift. */
@@ -84,15 +86,25 @@ function nextOfSeries(anchorMs: number, stepMs: number, afterMs: number): number
 }
 
 /**
- * As users of cron expect across daylight saving: a local time that does not exist runs once, at the first valid
- * minute after; one that exists twice runs once, the first time.
+ * As users of cron expect across daylight saving: an expression of fixed hours means local time, where one that does not exist
+ * runs once, at the first minute after, and one that exists twice runs once; one of every hour goes on hour by hour (cron(8)).
  */
 function nextOfCron(cron: string, tz: string, afterMs: number): number | null {
+  const fields = cron.split(' ');
+  const everyHour = fields.at(-4)?.startsWith('*') ?? false;
   try {
-    return CronExpressionParser.parse(cron, { tz, currentDate: new Date(afterMs) })
-      .next()
-      .getTime();
+    if (everyHour || cron === '@hourly' || cron === '@minutely') return ticksOf(cron, tz, afterMs).next().getTime();
+    // Begins early enough that no local time which a change of clocks moved is missed.
+    const ticks = ticksOf(cron, 'UTC', wallTimeOf(afterMs, tz) - CLOCK_CHANGE_MS_MAX);
+    for (;;) {
+      const atMs = momentOf(ticks.next().getTime(), tz);
+      if (atMs > afterMs) return atMs;
+    }
   } catch {
     return null;
   }
+}
+
+function ticksOf(cron: string, tz: string, afterMs: number): ReturnType<typeof CronExpressionParser.parse> {
+  return CronExpressionParser.parse(cron, { tz, currentDate: new Date(afterMs) });
 }
