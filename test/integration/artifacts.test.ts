@@ -1,0 +1,198 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { openFolderStore } from '../../src/artifacts/folder-store.ts';
+import type { Store } from '../../src/artifacts/store.ts';
+import type { Artifact, InputFile } from '../../src/job/artifact.ts';
+import { limits } from '../../src/job/limits.ts';
+import { collectArtifacts } from '../../workers/artifact-collector.ts';
+import { createRunFolder } from '../../workers/run-folder.ts';
+import { sha256Of, sourceOf } from '../support/contents.ts';
+import { type TempFolder, tempFolder } from '../support/temp.ts';
+
+const SCRIPT = Buffer.from('true\n');
+const ID = { run: '11111111-1111-4111-8111-111111111111', attempt: 1, claim: 'c' };
+let temp: TempFolder;
+let store: Store;
+
+beforeAll(async () => {
+  temp = tempFolder();
+  store = await openFolderStore(`${temp.path}/store`);
+});
+
+afterAll(async () => {
+  await store.close();
+  temp.remove();
+});
+
+async function stored(path: string, content: string, mode = 0o644): Promise<InputFile> {
+  await store.putBlob(sourceOf(content));
+  return { path, sha256: sha256Of(content), mode };
+}
+
+describe('a run’s folder', () => {
+  it('holds the script and its inputs, and nothing after it is removed', async () => {
+    const inputs = [await stored('a.txt', 'A'), await stored('deep/er/tool', '#!/bin/sh\n', 0o775), await stored('empty', '')];
+    const folder = await createRunFolder({ workDir: temp.path, ...ID, script: SCRIPT, inputs, store });
+    expect(readdirSync(folder.home).sort()).toEqual(['a.txt', 'deep', 'empty', 'script.sh']);
+    expect(readFileSync(`${folder.home}/a.txt`, 'utf8')).toBe('A');
+    expect(statSync(`${folder.home}/deep/er/tool`).mode & 0o777).toBe(0o775);
+    expect(statSync(folder.scriptPath).mode & 0o777).toBe(0o755);
+    expect(folder.spoolPath.startsWith(folder.home)).toBe(false);
+    mkdirSync(`${folder.home}/shut`);
+    writeFileSync(`${folder.home}/shut/x`, '');
+    chmodSync(`${folder.home}/shut`, 0);
+    await folder.remove();
+    expect(existsSync(folder.root)).toBe(false);
+  });
+
+  it('is not made for an input that the store does not have', async () => {
+    const inputs: InputFile[] = [{ path: 'lost', sha256: 'f'.repeat(64), mode: 0o644 }];
+    const made = createRunFolder({ workDir: temp.path, ...ID, claim: 'missing', script: SCRIPT, inputs, store });
+    await expect(made).rejects.toMatchObject({ code: 'not-found', message: expect.stringContaining('the input lost') });
+    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+  });
+
+  it('is not made from damaged content', async () => {
+    const input = await stored('damaged', 'as it was');
+    writeFileSync(`${temp.path}/store/blobs/sha256/${input.sha256.slice(0, 2)}/${input.sha256}`, 'as it is!');
+    const made = createRunFolder({ workDir: temp.path, ...ID, claim: 'damaged', script: SCRIPT, inputs: [input], store });
+    await expect(made).rejects.toThrow(/expected content with SHA-256/);
+    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+  });
+});
+
+describe('collecting', () => {
+  let home: string;
+  let log: string[];
+  let count = 0;
+
+  beforeEach(() => {
+    count += 1;
+    home = `${temp.path}/home-${count}`;
+    log = [];
+    mkdirSync(home);
+  });
+
+  const collect = (given: { globs?: string[]; inputs?: InputFile[]; signal?: AbortSignal } = {}): Promise<Artifact[]> =>
+    collectArtifacts({
+      folder: home,
+      scriptSha256: sha256Of(SCRIPT),
+      globs: [],
+      inputs: [],
+      store,
+      note: async (text) => void log.push(text),
+      signal: new AbortController().signal,
+      ...given,
+    });
+  const paths = (artifacts: Artifact[]): string[] => artifacts.map(({ path }) => path);
+
+  it('stores every file with its mode and digest, and not the script', async () => {
+    mkdirSync(`${home}/out/deep`, { recursive: true });
+    writeFileSync(`${home}/out/deep/b`, 'two');
+    writeFileSync(`${home}/.hidden`, '');
+    writeFileSync(`${home}/tool`, 'x', { mode: 0o755 });
+    linkSync(`${home}/tool`, `${home}/hard-link`);
+    writeFileSync(`${home}/script.sh`, SCRIPT);
+    const artifacts = await collect();
+    expect(paths(artifacts)).toEqual(['.hidden', 'hard-link', 'out/deep/b', 'tool']);
+    expect(artifacts[3]).toEqual({ path: 'tool', bytes: 1, mode: 0o755, sha256: sha256Of('x'), input: null, sameAs: null });
+    for (const { sha256, bytes } of artifacts) expect(await store.statBlob(sha256)).toBe(bytes);
+    expect(log).toEqual([]);
+  });
+
+  it('stores a script that changed itself', async () => {
+    writeFileSync(`${home}/script.sh`, 'other');
+    expect(paths(await collect())).toEqual(['script.sh']);
+  });
+
+  it('tells where artifacts overlap with inputs, by name and by content', async () => {
+    const inputs = [await stored('same', 'same'), await stored('changed', 'before'), await stored('removed', 'moved')];
+    writeFileSync(`${home}/same`, 'same');
+    writeFileSync(`${home}/changed`, 'after');
+    writeFileSync(`${home}/new-name`, 'moved');
+    const artifacts = await collect({ inputs });
+    expect(artifacts.map(({ path, input, sameAs }) => ({ path, input, sameAs }))).toEqual([
+      { path: 'changed', input: 'changed', sameAs: null },
+      { path: 'new-name', input: null, sameAs: 'removed' },
+      { path: 'same', input: 'unchanged', sameAs: null },
+    ]);
+    expect(log.sort()).toEqual([
+      'artifact new-name has the content of the input removed',
+      'input changed was changed; the artifact of that name is another file',
+      'input same was left unchanged',
+    ]);
+  });
+
+  it('skips links, fifos, sockets and unreadable names with a line each, whatever they point to', async () => {
+    writeFileSync(`${home}/file`, 'f');
+    symlinkSync('/etc/passwd', `${home}/absolute`);
+    symlinkSync('nowhere', `${home}/dangling`);
+    symlinkSync('.', `${home}/loop`);
+    symlinkSync('/etc', `${home}/folder`);
+    spawnSync('mkfifo', [`${home}/fifo`]);
+    spawnSync('perl', ['-e', 'open F, ">", "$ARGV[0]/\\xff\\xfe"', home]);
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(`${home}/socket`, resolve));
+    const artifacts = await collect();
+    await new Promise((resolve) => server.close(resolve));
+    expect(paths(artifacts)).toEqual(['file']);
+    expect(log.filter((line) => line.includes('symbolic links are not stored'))).toHaveLength(4);
+    expect(log).toContain('skipped fifo: fifos are not stored');
+    expect(log).toContain('skipped socket: sockets are not stored');
+    expect(log.some((line) => line.includes('names that are not UTF-8'))).toBe(true);
+  });
+
+  it('takes what the patterns name, and says which of them match nothing', async () => {
+    mkdirSync(`${home}/out`);
+    for (const path of ['out/a.deb', 'out/.b.deb', 'out/c.txt', 'd.deb']) writeFileSync(`${home}/${path}`, path);
+    expect(paths(await collect({ globs: ['out/*.deb', '*.rpm'] }))).toEqual(['out/.b.deb', 'out/a.deb']);
+    expect(log).toEqual(['no file matches --artifact *.rpm']);
+  });
+
+  it('says much of one kind in a bounded number of lines', async () => {
+    for (let n = 0; n < 100; n += 1) symlinkSync('nowhere', `${home}/link-${n}`);
+    await collect();
+    expect(log).toHaveLength(limits.notesPerKindMax + 1);
+    expect(log.at(-1)).toBe(`skipped symbolic links: ${100 - limits.notesPerKindMax} more`);
+  });
+
+  it('stores ten thousand files', async () => {
+    for (let n = 0; n < 10_000; n += 1) writeFileSync(`${home}/${n}`, `${n % 10}`);
+    expect(await collect()).toHaveLength(10_000);
+  });
+
+  it('retries a file that changes while it is stored once, then skips it with a line', async () => {
+    writeFileSync(`${home}/busy`, 'one');
+    writeFileSync(`${home}/calm`, 'calm');
+    let stats = 0;
+    const changing: Store = {
+      ...store,
+      putBlob: (source, signal) => {
+        if (source.bytes === 3) {
+          stats += 1;
+          writeFileSync(`${home}/busy`, `${stats + 1}..`.slice(0, 3));
+        }
+        return store.putBlob(source, signal);
+      },
+    };
+    const artifacts = await collectArtifacts({
+      folder: home,
+      scriptSha256: sha256Of(SCRIPT),
+      globs: [],
+      inputs: [],
+      store: changing,
+      note: async (text) => void log.push(text),
+      signal: new AbortController().signal,
+    });
+    expect(paths(artifacts)).toEqual(['calm']);
+    expect(stats).toBe(2);
+    expect(log).toEqual(['skipped busy: it changed while it was stored']);
+  });
+
+  it('ends at once when it is given up', async () => {
+    writeFileSync(`${home}/file`, 'f');
+    await expect(collect({ signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+  });
+});
