@@ -1,0 +1,212 @@
+/** Inputs on their way up and artifacts on their way down, against a server that may lie. */
+
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { type CommandOptions, runCommand } from '../support/command-line.ts';
+import { json, type ProtocolServer, problem, RUN_ID, runOf, startProtocolServer } from '../support/protocol-server.ts';
+import { type TempFolder, tempFolder } from '../support/temp.ts';
+
+let folder: TempFolder;
+let server: ProtocolServer | undefined;
+
+beforeEach(() => {
+  folder = tempFolder();
+});
+
+afterEach(async () => {
+  await server?.stop();
+  server = undefined;
+  folder.remove();
+});
+
+function at(env: Record<string, string> = {}): CommandOptions {
+  return { cwd: folder.path, env: { BUILDER_SERVER: server?.url ?? '', BUILDER_TOKEN: 'secret-token', ...env } };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+interface Served {
+  path: string;
+  content: string;
+  mode?: number;
+  sha256?: string;
+  bytes?: number;
+  input?: 'unchanged' | 'changed' | null;
+}
+
+/** A server with the artifacts of one run. */
+async function serveArtifacts(files: Served[]): Promise<void> {
+  server = await startProtocolServer((asked, response) => {
+    const path = decodeURIComponent(asked.path.replace(`runs/${RUN_ID}/artifacts`, '').slice(1));
+    if (path === '') return json(response, { artifacts: files.map(listed) });
+    const file = files.find((one) => one.path === path);
+    if (file === undefined) return problem(response, 404, 'not-found', 'expected an artifact, got none');
+    response.end(file.content);
+  });
+}
+
+function listed({ content, ...one }: Served): Record<string, unknown> {
+  return { bytes: Buffer.byteLength(content), mode: 0o644, sha256: sha256(content), input: null, sameAs: null, ...one };
+}
+
+function filesBelow(path: string): string[] {
+  return readdirSync(path, { recursive: true, withFileTypes: true })
+    .map((entry) => `${entry.parentPath.slice(path.length)}/${entry.name}`)
+    .sort();
+}
+
+describe('download', () => {
+  test('writes everything but unchanged inputs, with modes, and says what was left out', async () => {
+    await serveArtifacts([
+      { path: 'out/a b.txt', content: 'a', mode: 0o755 },
+      { path: 'source.c', content: 'c', input: 'unchanged' },
+      { path: 'empty', content: '', mode: 0o600, input: 'changed' },
+    ]);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran).toEqual({ code: 0, stdout: 'out/a b.txt\nempty\n', stderr: 'left out 1 unchanged input; name a path, or . for all\n' });
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/empty', '/out', '/out/a b.txt']);
+    expect(readFileSync(`${folder.path}/here/out/a b.txt`, 'utf8')).toBe('a');
+    expect(statSync(`${folder.path}/here/out/a b.txt`).mode & 0o777).toBe(0o755);
+    expect(statSync(`${folder.path}/here/empty`).mode & 0o777).toBe(0o600);
+  });
+
+  test('takes a folder with all below it, an unchanged input that is named, and . for all', async () => {
+    await serveArtifacts([
+      { path: 'out/a', content: 'a' },
+      { path: 'out/deep/b', content: 'b', input: 'unchanged' },
+      { path: 'outside', content: 'c' },
+    ]);
+    expect((await runCommand(['download', RUN_ID, 'out/', '-oone'], at())).stdout).toBe('out/a\nout/deep/b\n');
+    expect((await runCommand(['download', RUN_ID, '.', '-o', 'two'], at())).stdout).toBe('out/a\nout/deep/b\noutside\n');
+  });
+
+  test('of a path that the run does not have ends with 66 and writes nothing', async () => {
+    await serveArtifacts([{ path: 'a', content: 'a' }]);
+    const ran = await runCommand(['download', RUN_ID, 'a', 'b', '-o', 'here'], at());
+    expect(ran.code).toBe(66);
+    expect(ran.stderr).toMatch(/^builder: expected a file or folder of the run, got b .*\n$/);
+    expect(readdirSync(folder.path)).toEqual([]);
+  });
+
+  test.each([
+    ['other bytes', { sha256: sha256('other') }],
+    ['more bytes than announced', { bytes: 2 }],
+    ['fewer bytes than announced', { bytes: 200 }],
+  ])('of %s ends with 1 and leaves nothing behind', async (_, lie) => {
+    await serveArtifacts([{ path: 'deep/er/file', content: 'content', ...lie }]);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran).toMatchObject({ code: 1, stdout: '' });
+    expect(ran.stderr).toMatch(/^builder: expected deep\/er\/file to be .*; it was not kept\n$/);
+    expect(readdirSync(folder.path)).toEqual([]);
+  });
+
+  test.each(['../up', '/etc/absolute', 'a/../../up', 'a//b', './a', ''])(
+    'refuses the name %j in the list before it writes anything',
+    async (path) => {
+      await serveArtifacts([
+        { path: 'good', content: 'good' },
+        { path, content: 'evil' },
+      ]);
+      const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+      expect(ran.code).toBe(1);
+      expect(ran.stderr).toMatch(/nothing was written\n$/);
+      expect(server?.asked.length).toBe(1);
+      expect(readdirSync(folder.path)).toEqual([]);
+    },
+  );
+});
+
+describe('download into a folder that is in use', () => {
+  test('follows no symbolic link in it', async () => {
+    await serveArtifacts([{ path: 'link/file', content: 'new' }]);
+    mkdirSync(`${folder.path}/here`);
+    mkdirSync(`${folder.path}/elsewhere`);
+    symlinkSync('../elsewhere', `${folder.path}/here/link`);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toMatch(/^builder: expected a folder or nothing at .*\/here\/link, got a symbolic link\n$/);
+    expect(readdirSync(`${folder.path}/elsewhere`)).toEqual([]);
+  });
+
+  test('replaces a file, and not a link to one', async () => {
+    await serveArtifacts([{ path: 'file', content: 'new' }]);
+    writeFileSync(`${folder.path}/file`, 'old');
+    expect((await runCommand(['download', RUN_ID], at())).code).toBe(0);
+    expect(readFileSync(`${folder.path}/file`, 'utf8')).toBe('new');
+    mkdirSync(`${folder.path}/here`);
+    symlinkSync('../file', `${folder.path}/here/file`);
+    writeFileSync(`${folder.path}/file`, 'old');
+    expect((await runCommand(['download', RUN_ID, '-o', 'here'], at())).code).toBe(2);
+    expect(readFileSync(`${folder.path}/file`, 'utf8')).toBe('old');
+  });
+});
+
+/** A server that takes inputs and runs; `known` are the digests it has. */
+async function serveInputs(known: Set<string>): Promise<void> {
+  server = await startProtocolServer((asked, response) => {
+    if (asked.method === 'HEAD') return void response.writeHead(known.has(asked.path.slice('inputs/'.length)) ? 200 : 404).end();
+    if (asked.path === 'inputs') {
+      const digest = createHash('sha256').update(asked.body).digest('hex');
+      known.add(digest);
+      return json(response, { sha256: digest, bytes: asked.body.length });
+    }
+    json(response, runOf(), 201);
+  });
+}
+
+function submitted(): { inputs: { path: string; sha256: string; mode: number }[] } {
+  return JSON.parse(server?.asked.find((asked) => asked.path === 'runs')?.body.toString() ?? '{}');
+}
+
+describe('an input', () => {
+  const run = (...inputs: string[]) =>
+    runCommand(['run', '--platform', 'p', '--detach', '-c', 'true', ...inputs.flatMap((one) => ['--input', one])], at());
+
+  test('goes up once per content, and not at all where it is known', async () => {
+    await serveInputs(new Set([sha256('known')]));
+    for (const [name, content] of [
+      ['a', 'same'],
+      ['b', 'same'],
+      ['c', 'known'],
+      ['d', ''],
+    ])
+      writeFileSync(`${folder.path}/${name}`, content as string);
+    expect(await run('a', 'b=other', 'c', 'd')).toEqual({ code: 0, stdout: `${RUN_ID}\n`, stderr: '' });
+    const sent = server?.asked.filter((asked) => asked.path === 'inputs') ?? [];
+    expect(sent.map((asked) => asked.body.toString()).sort()).toEqual(['', 'same']);
+    expect(sent.map((asked) => asked.headers['x-content-sha256']).sort()).toEqual([sha256(''), sha256('same')].sort());
+    expect(submitted().inputs.map((one) => one.path)).toEqual(['a', 'other', 'c', 'd']);
+  });
+
+  test('that is a folder keeps relative paths and modes, at its place or at the root', async () => {
+    await serveInputs(new Set());
+    mkdirSync(`${folder.path}/src/lib`, { recursive: true });
+    writeFileSync(`${folder.path}/src/tool`, 'tool');
+    chmodSync(`${folder.path}/src/tool`, 0o750);
+    writeFileSync(`${folder.path}/src/lib/x`, 'x');
+    await run('src', 'src=', 'src/lib=deep/er');
+    expect(submitted().inputs.map(({ path }) => path)).toEqual(['src/lib/x', 'src/tool', 'lib/x', 'tool', 'deep/er/x']);
+    expect(submitted().inputs[1]?.mode).toBe(0o750);
+  });
+
+  test.each([
+    ['that is missing ends with 66', ['nothing'], 66, 'nothing'],
+    ['outside the folder is refused', ['file=../up'], 2, '../up'],
+    ['in the place of the script is refused', ['file=script.sh'], 2, 'script.sh'],
+    ['that meets another at one place is refused', ['file', 'file'], 2, 'one input at file'],
+    ['that is a symbolic link in a folder is refused by its name', ['folder'], 2, 'symbolic link'],
+  ])('%s', async (_, inputs, code, words) => {
+    await serveInputs(new Set());
+    writeFileSync(`${folder.path}/file`, 'x');
+    mkdirSync(`${folder.path}/folder`);
+    symlinkSync('/etc/passwd', `${folder.path}/folder/link`);
+    const ran = await run(...inputs);
+    expect(ran).toMatchObject({ code, stdout: '' });
+    expect(ran.stderr).toContain(words);
+    expect(ran.stderr.split('\n').length).toBe(2);
+    expect(server?.asked).toEqual([]);
+  });
+});

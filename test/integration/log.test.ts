@@ -1,0 +1,220 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { createHash, randomUUID } from 'node:crypto';
+import { openFolderStore } from '../../src/artifacts/folder-store.ts';
+import type { Store } from '../../src/artifacts/store.ts';
+import { limits } from '../../src/job/limits.ts';
+import { type LogEntry, type LogLine, parseLogEntry, textOf } from '../../src/job/log-entry.ts';
+import type { RunResult } from '../../src/job/run.ts';
+import { type AttemptState, readLog } from '../../src/logs/reader.ts';
+import { appendChunk, type LogId } from '../../src/logs/stream.ts';
+import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
+import { connect, type Redis } from '../../src/redis/connection.ts';
+import { keys } from '../../src/redis/keys.ts';
+import { wakeFollowers } from '../../src/redis/wake.ts';
+import { createLogger } from '../../src/service/logger.ts';
+import { createLineSplitter } from '../../workers/line-splitter.ts';
+import { startPublisher } from '../../workers/log-publisher.ts';
+import { openSpool } from '../../workers/log-spool.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+import { type TempFolder, tempFolder } from '../support/temp.ts';
+import { until } from '../support/until.ts';
+
+const logger = createLogger('test', 'silent');
+let redis: TestRedis;
+let connection: Redis;
+let temp: TempFolder;
+let store: Store;
+let wakeUps: WakeUps;
+
+beforeAll(async () => {
+  temp = tempFolder();
+  redis = await startRedis();
+  connection = connect(redis.url, 'patient');
+  store = await openFolderStore(`${temp.path}/store`);
+  wakeUps = createWakeUps(connect(redis.url, 'patient'));
+});
+
+afterAll(async () => {
+  await wakeUps.close();
+  connection.disconnect();
+  await store.close();
+  await redis.stop();
+  temp.remove();
+});
+
+interface Writer {
+  log: LogId;
+  push(source: 'stdout' | 'stderr', text: string | Buffer): Promise<void>;
+  note(text: string): Promise<void>;
+  finish(): Promise<RunResult>;
+}
+
+const states = new Map<string, AttemptState>();
+const endOf = async (log: LogId): Promise<AttemptState> => states.get(log.run) ?? 'open';
+
+/** The worker's side of one attempt's log, as workers/attempt-log.ts puts it together. */
+async function openLog(): Promise<Writer> {
+  const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+  const spool = await openSpool(`${temp.path}/${log.run}.ndjson`);
+  const splitter = createLineSplitter({ startedAtMs: performance.now(), write: (ndjson, lines) => spool.append(ndjson, lines) });
+  const publisher = startPublisher({ redis: connection, store, spool, log, logger });
+  return {
+    log,
+    push: (source, text) => splitter.push(source, Buffer.from(text)),
+    note: splitter.note,
+    finish: async () => {
+      const digest = await splitter.end();
+      await publisher.finish(new AbortController().signal);
+      await publisher.stop();
+      await spool.remove();
+      const result: RunResult = {
+        ...{ outcome: 'succeeded', exitCode: 0, signal: null, reason: null, attempt: 1, claim: 'c', attemptsMade: 0, artifactCount: 0 },
+        finishedAt: new Date().toISOString(),
+        log: { ...digest, truncated: false, missing: 0 },
+      };
+      states.set(log.run, result);
+      await wakeFollowers(connection, log.run);
+      return result;
+    },
+  };
+}
+
+async function read(log: LogId, given: { from?: number; follow?: boolean } = {}): Promise<LogEntry[]> {
+  const entries: LogEntry[] = [];
+  const source = { redis: connection, store, wakeUps, endOf };
+  const signal = new AbortController().signal;
+  for await (const chunk of readLog(source, { log, from: given.from ?? 1, follow: given.follow ?? false, signal })) {
+    for (const line of chunk.toString().trimEnd().split('\n')) entries.push(parseLogEntry(line));
+  }
+  return entries;
+}
+
+const linesOf = (entries: LogEntry[]): LogLine[] => entries.filter((entry): entry is LogLine => 'line' in entry);
+const textsOf = (entries: LogEntry[]): string => linesOf(entries).map(textOf).join('');
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+describe('a log', () => {
+  it('has numbered lines with time and source, and ends with what it was in all', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'one\ntw');
+    await writer.push('stderr', 'oh\n');
+    await writer.push('stdout', 'o\nno newline');
+    await writer.note('a word of its own');
+    const { log: digest } = await writer.finish();
+    const entries = await read(writer.log);
+    expect(linesOf(entries).map(({ line, source, text }) => [line, source, text])).toEqual([
+      [1, 'stdout', 'one'],
+      [2, 'stderr', 'oh'],
+      [3, 'stdout', 'two'],
+      [4, 'builder', 'builder: a word of its own'],
+      [5, 'stdout', 'no newline'],
+    ]);
+    expect(entries.at(-1)).toEqual({ end: { lines: 5, bytes: digest.bytes, sha256: sha256(textsOf(entries)), outcome: 'succeeded' } });
+  });
+
+  it('keeps carriage returns, NUL, colour and what is not UTF-8 without harm to its neighbours', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', Buffer.from('10%\r20%\rdone\na\0b\n\x1b[31mred\x1b[0m\n'));
+    await writer.push('stdout', Buffer.from([0xff, 0xfe, 0x0a, 0xc3]));
+    await writer.push('stdout', Buffer.from([0xa4, 0x0a]));
+    await writer.finish();
+    const entries = await read(writer.log);
+    expect(linesOf(entries).map(({ text }) => text)).toEqual(['10%\r20%\rdone', 'a\0b', '\x1b[31mred\x1b[0m', '\ufffd\ufffd', 'ä']);
+  });
+
+  it('keeps a line of five megabytes in pieces that join to it', async () => {
+    const writer = await openLog();
+    const long = `${'ä'.repeat(2_621_440)}x`;
+    await writer.push('stdout', `before\n${long}\nafter\n`);
+    await writer.finish();
+    const entries = await read(writer.log);
+    expect(textsOf(entries)).toBe(`before\n${long}\nafter\n`);
+    expect(linesOf(entries).filter((line) => line.continued)).toHaveLength(Math.floor(Buffer.byteLength(long) / limits.logLineBytesMax));
+  });
+
+  it('is followed live, from any line, by one who joins late and by one who was there', async () => {
+    const writer = await openLog();
+    const early = read(writer.log, { follow: true });
+    await writer.push('stdout', '1\n2\n3\n');
+    const late = read(writer.log, { follow: true, from: 3 });
+    await writer.push('stdout', '4\n');
+    await writer.finish();
+    expect(textsOf(await early)).toBe('1\n2\n3\n4\n');
+    expect(textsOf(await late)).toBe('3\n4\n');
+    expect(textsOf(await read(writer.log, { from: 99 }))).toBe('');
+  });
+
+  it('without a follower ends where it is', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'so far\n');
+    await until(async () => textsOf(await read(writer.log)) === 'so far\n', 'the line to be published');
+    expect((await read(writer.log)).at(-1)).toMatchObject({ line: 1 });
+    await writer.finish();
+  });
+
+  it('longer than what Redis keeps is whole for those who ask later', async () => {
+    const writer = await openLog();
+    const block = `${'0123456789abcdef'.repeat(6)}\n`.repeat(8_000);
+    for (let n = 0; n < 24; n += 1) await writer.push('stdout', block);
+    const { log: digest } = await writer.finish();
+    const inRedis = await connection.memory('USAGE', keys.log(writer.log.run, 1, 'c'));
+    expect(inRedis).toBeLessThan(2 * limits.logTailBytesMax);
+    const text = textsOf(await read(writer.log));
+    expect(sha256(text)).toBe(digest.sha256);
+    expect(textsOf(await read(writer.log, { from: 191_999 }))).toBe(block.slice(0, 2 * 97));
+  });
+
+  it('is read from the archive once its stream has expired', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'kept\n');
+    await writer.finish();
+    expect(await connection.pttl(keys.log(writer.log.run, 1, 'c'))).toBeGreaterThan(0);
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    expect(textsOf(await read(writer.log))).toBe('kept\n');
+  });
+
+  it('shows lines that nobody has any more as a gap', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'lost\nlost too\n');
+    await writer.finish();
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    for (const key of await store.listDocuments(`runs/${writer.log.run}/1-c/log/`)) await store.removeDocument(key);
+    expect((await read(writer.log))[0]).toMatchObject({ gap: { from: 1, to: 2 } });
+  });
+
+  it('appended twice is there once', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const chunk = { firstLine: 1, lines: 1, ndjson: Buffer.from('{"line":1,"atMs":0,"source":"stdout","text":"once"}\n') };
+    await appendChunk(connection, log, chunk);
+    await appendChunk(connection, log, chunk);
+    expect(textsOf(await read(log))).toBe('once\n');
+  });
+});
+
+describe('while Redis is away', () => {
+  it('the log waits on disk and arrives in order and once', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'before\n');
+    await until(async () => textsOf(await read(writer.log)) === 'before\n', 'the first line');
+    const following = read(writer.log, { follow: true });
+    await redis.kill();
+    for (let n = 0; n < 1_000; n += 1) await writer.push('stdout', `line ${n}\n`);
+    await redis.start();
+    await writer.finish();
+    const text = `before\n${Array.from({ length: 1_000 }, (_, n) => `line ${n}\n`).join('')}`;
+    expect(textsOf(await following)).toBe(text);
+    expect(textsOf(await read(writer.log))).toBe(text);
+  });
+
+  it('and back empty, the log goes on from what the worker still has', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'one\ntwo\n');
+    await until(async () => textsOf(await read(writer.log)) === 'one\ntwo\n', 'the first lines');
+    await connection.flushall();
+    await redis.kill();
+    await redis.start();
+    await writer.push('stdout', 'three\n');
+    await writer.finish();
+    expect(textsOf(await read(writer.log))).toBe('one\ntwo\nthree\n');
+  });
+});
