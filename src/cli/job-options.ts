@@ -1,0 +1,90 @@
+/** The options that a job and an ad-hoc run share, from flags to the body of a request. */
+import { parseDuration } from '../job/duration.ts';
+import { checkName } from '../job/names.ts';
+import { PRIORITIES, type RunOptions } from '../job/run.ts';
+import { BuilderError, oneLine } from '../service/errors.ts';
+import { describeIssues } from '../service/zod-message.ts';
+import type { Client } from './client.ts';
+import type { Options, Session, Values } from './command.ts';
+import { collectInputs } from './inputs.ts';
+import { uploadInputs } from './upload.ts';
+
+export const JOB_OPTIONS = {
+  input: { kind: 'list', describe: 'PATH or PATH=DEST: file or folder to place in the run (parted at the last =)', complete: 'files' },
+  env: { kind: 'list', describe: 'K=V: variable of the script' },
+  artifact: { kind: 'list', describe: 'GLOB: files to keep (default: all but unchanged inputs)' },
+  timeout: { kind: 'text', describe: 'Duration after which the script is ended (default 1h)' },
+  grace: { kind: 'text', describe: 'Duration between SIGTERM and SIGKILL (default 10s)' },
+  priority: { kind: 'text', describe: 'low, normal or high (default normal)', choices: PRIORITIES },
+  label: { kind: 'list', describe: 'K=V: label to find runs by' },
+} as const satisfies Options;
+export type JobOptionValues = Values<Record<never, never>, typeof JOB_OPTIONS>;
+
+/** All but the inputs, which wait until everything else has been found right. */
+export function readJobOptions(args: JobOptionValues): Record<string, unknown> {
+  return {
+    env: readPairs('env', args.env),
+    artifacts: args.artifact,
+    labels: readPairs('label', args.label),
+    ...given('timeoutMs', duration('timeout', args.timeout)),
+    ...given('graceMs', duration('grace', args.grace)),
+    ...given('priority', args.priority),
+  };
+}
+
+/** Looks up the files and sends them: nothing is sent unless all can be read. */
+export async function sendInputs(specs: string[], session: Session, client: Client): Promise<RunOptions['inputs']> {
+  const inputs = await collectInputs(specs, { cwd: session.io.cwd, warn: session.output.say });
+  return uploadInputs(client, inputs);
+}
+
+/** `K=V` texts as an object; throws `usage` for a text without `=` and for a key given twice. */
+export function readPairs(flag: string, texts: string[]): Record<string, string> {
+  const pairs = new Map<string, string>();
+  for (const text of texts) {
+    const at = text.indexOf('=');
+    if (at <= 0) throw new BuilderError('usage', `expected --${flag} K=V, got ${JSON.stringify(at < 0 ? text : '=…')}`);
+    const key = text.slice(0, at);
+    if (pairs.has(key)) throw new BuilderError('usage', `expected --${flag} ${key} once, got it twice`);
+    pairs.set(key, text.slice(at + 1));
+  }
+  return Object.fromEntries(pairs);
+}
+
+interface Schema<T> {
+  safeParse(value: unknown): { success: true; data: T } | { success: false; error: { issues: { path: PropertyKey[]; message: string }[] } };
+}
+
+/** The body of a request as its schema has it, so that a refused value is known before anything is sent. */
+export function checkBody<T>(schema: Schema<T>, body: unknown): T {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  throw new BuilderError('invalid-value', describeIssues(result.error.issues));
+}
+
+/** A whole number given to a flag; throws `usage` outside the bounds. */
+export function wholeNumber(flag: string, text: string | undefined, bounds: { least: number; most: number }): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= bounds.least && value <= bounds.most) return value;
+  throw new BuilderError('usage', `expected --${flag} of ${bounds.least} to ${bounds.most}, got ${JSON.stringify(text)}`);
+}
+
+/** `{name: value}`, or nothing where the value was not given. */
+export function given<K extends string, V>(name: K, value: V | undefined): Partial<Record<K, V>> {
+  return value === undefined ? {} : ({ [name]: value } as Partial<Record<K, V>>);
+}
+
+/** Names are looked at here, because a path may not hold every text. */
+export function checkJobName(name: string): string {
+  return checkName('job', name);
+}
+
+function duration(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseDuration(text);
+  } catch (cause) {
+    throw new BuilderError('invalid-value', `--${flag}: ${oneLine(cause)}`, { cause });
+  }
+}
