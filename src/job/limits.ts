@@ -105,6 +105,9 @@ export const limits = {
   /** BullMQ's finished jobs are a view for the board; the records are the truth. */
   boardFinishedJobsMax: 1_000,
 
+  /** Lines of a console that the board's Logs tab shows; the run's page has all. */
+  boardLogLines: 500,
+
   idempotencyTtlMs: DAY,
   sessionTtlMs: 12 * HOUR,
 
