@@ -60,6 +60,7 @@ async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: At
       timeoutMs: open.spec.timeoutMs,
       graceMs: worker.forcing.aborted ? 0 : open.spec.graceMs,
       cancel: stop,
+      hide: worker.hide,
       onOutput: (source, chunk) => log.push(source, chunk),
     });
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;

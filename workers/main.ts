@@ -3,15 +3,17 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { openStore } from '../src/artifacts/open-store.ts';
 import { InvalidValue } from '../src/job/invalid-value.ts';
+import { limits } from '../src/job/limits.ts';
 import { checkName } from '../src/job/names.ts';
 import { connect, waitForRedis } from '../src/redis/connection.ts';
 import { readWorkerConfig, type WorkerConfig } from '../src/service/config.ts';
 import { asBuilderError, BuilderError } from '../src/service/errors.ts';
-import { aborted, createLifecycle } from '../src/service/lifecycle.ts';
+import { aborted, createLifecycle, pause } from '../src/service/lifecycle.ts';
 import { createLogger } from '../src/service/logger.ts';
 import { version } from '../src/service/version.ts';
 import { createExecutor } from './executor.ts';
 import { startHeartbeat } from './heartbeat.ts';
+import { hiddenFolders } from './hidden-folders.ts';
 import { createRunningRuns } from './running-runs.ts';
 import { chooseSandbox } from './sandbox/choose.ts';
 import { takeRuns } from './take-runs.ts';
@@ -84,6 +86,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       running,
       workDir: folder.path,
       workerName: folder.name,
+      hide: hiddenFolders(config),
       logger,
       forcing: life.forcing,
     };
@@ -92,7 +95,9 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     process.send?.({ ready: true, sandbox: sandbox.name });
     await aborted(life.draining);
     logger.info({ running: running.ids().length, reason: life.draining.reason }, 'drains');
-    await taking.close();
+    // Redis may be gone for good: then nothing can be put back, and servers find the runs when their locks have run out.
+    const late = aborted(life.forcing).then(() => pause(limits.forcedEndMs, new AbortController().signal));
+    await Promise.race([taking.close(), late]);
   } finally {
     await life.release();
   }

@@ -14,6 +14,8 @@ export interface WorkerContext {
   running: RunningRuns;
   workDir: string;
   workerName: string;
+  /** Folders that scripts are not to see. */
+  hide: string[];
   logger: Logger;
   /** Aborted when the worker must end now: what runs goes back to the queue. */
   forcing: AbortSignal;

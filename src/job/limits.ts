@@ -119,6 +119,8 @@ export const limits = {
 
   /** How long a program waits for Redis or the store at its start before it gives up with one line. */
   startWaitMs: 10 * SECOND,
+  /** How long a worker that must end now tries to put its runs back, should Redis be away. */
+  forcedEndMs: 5 * SECOND,
   /** `up`: how long running scripts may finish after the first signal before they go back to the queue. */
   upDrainMs: 10 * SECOND,
   /** A follower whose server is gone tries again for so long before it gives up. */

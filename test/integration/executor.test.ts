@@ -1,0 +1,108 @@
+/** How a script ends and what it says, under every sandbox that works on this machine, with real processes. */
+
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import { chooseSandbox } from '../../workers/sandbox/choose.ts';
+import { alive, executorsHere, removeRuns, run } from '../support/executing.ts';
+
+const executors = await executorsHere();
+afterAll(removeRuns);
+
+test('Auto takes the best sandbox that works here', async () => {
+  expect((await chooseSandbox('auto')).name).toBe(executors[0]?.[0]);
+});
+
+describe.each(executors)('Under %s', (_name, execute) => {
+  test.each([0, 1, 7, 137, 143, 255])('exit code %i is told as it is', async (code) => {
+    expect(await run(execute, `exit ${code}`)).toMatchObject({
+      exitCode: code,
+      signal: null,
+      ended: 'exited',
+      killed: [],
+      outputHeld: false,
+    });
+  });
+
+  test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGINT', 'SIGUSR1'])(
+    'a script that ends itself by %s is told from an exit code',
+    async (signal) => {
+      expect(await run(execute, `kill -${signal.slice(3)} $$`)).toMatchObject({ exitCode: null, signal, ended: 'exited', killed: [] });
+    },
+  );
+
+  test('a script without #! stops at the first command that fails, one with #! is executed itself', async () => {
+    expect(await run(execute, 'false\necho on\n')).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(await run(execute, '#!/bin/sh\nfalse\necho on\n')).toMatchObject({ exitCode: 0, stdout: 'on\n' });
+    expect(await run(execute, '#!/usr/bin/perl\nprint "$0 @ARGV"; exit 3;\n')).toMatchObject({
+      exitCode: 3,
+      stdout: expect.stringMatching(/script\.sh $/),
+    });
+  });
+
+  test('an interpreter that does not exist ends with 127 and says so', async () => {
+    const told = await run(execute, '#!/no/such/interpreter\n');
+    expect(told).toMatchObject({ exitCode: 127, ended: 'exited', stderr: expect.stringContaining('cannot be executed') });
+  });
+});
+
+describe.each(executors)('Under %s', (name, execute) => {
+  test('the environment is the one that was given, nothing else', async () => {
+    const claim = randomUUID();
+    const env = { A: 'b c', EMPTY: '', LINES: 'one\ntwo=3\n', UNICODE: 'ä€😀', PERL5OPT: '', BUILDER_CLAIM: claim };
+    const told = await run(execute, 'prints-environment.sh', { env, mark: `BUILDER_CLAIM=${claim}` });
+    const expected = Object.entries(env)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, value]) => `${key}=${value}\n`);
+    expect(told.stdout).toBe(expected.join(''));
+  });
+
+  test('its folder is the working directory, its standard input empty, and it has no other descriptor', async () => {
+    const told = await run(execute, 'pwd; readlink /proc/self/fd/0; wc -c');
+    expect(told.stdout).toMatch(/\/home\n\/dev\/null\n0\n$/);
+    const descriptors = (await run(execute, 'prints-descriptors.sh')).stdout;
+    // Without a sandbox it also has what this very process was given by whoever started it.
+    expect(name === 'none' ? descriptors.slice(0, 5) : descriptors).toBe(name === 'none' ? '0 1 2' : '0 1 2\n');
+  });
+});
+
+describe.each(executors)('Under %s the output:', (_name, execute) => {
+  test('stdout and stderr are apart, and /dev/stdout and /dev/stderr can be opened', async () => {
+    expect(await run(execute, 'echo a; echo b >&2; echo c >/dev/stdout; echo d >/dev/stderr')).toMatchObject({
+      stdout: 'a\nc\n',
+      stderr: 'b\nd\n',
+    });
+  });
+
+  test('what was said before a SIGKILL is kept, without a newline and by megabytes', async () => {
+    expect(await run(execute, 'no-final-newline.sh')).toMatchObject({ stdout: 'x', signal: 'SIGKILL' });
+    const much = await run(execute, 'writes-much-then-dies.sh');
+    expect(much.signal).toBe('SIGKILL');
+    expect(much.stdout.length).toBe(5 * 1024 * 1024);
+  });
+
+  test('a taker of output that is slow makes the script wait, one chunk at a time, and gets all of it in order', async () => {
+    let taking = 0;
+    let text = '';
+    const told = await run(execute, 'counts-slowly.sh', {
+      onOutput: async (_, chunk) => {
+        taking += 1;
+        expect(taking).toBe(1);
+        await delay(5);
+        text += chunk;
+        taking -= 1;
+      },
+    });
+    expect(told.exitCode).toBe(0);
+    expect(text).toBe(Array.from({ length: 1000 }, (_, index) => `line ${index}\n`).join(''));
+  });
+
+  test('a taker of output that fails ends the script, and its error is told', async () => {
+    const claim = randomUUID();
+    const mark = `BUILDER_CLAIM=${claim}`;
+    const onOutput = (): Promise<void> => Promise.reject(new Error('no room'));
+    const running = run(execute, 'echo x; sleep 300', { onOutput, mark, env: { PATH: '/usr/bin:/bin', BUILDER_CLAIM: claim } });
+    await expect(running).rejects.toThrow('no room');
+    expect(alive(mark)).toEqual([]);
+  });
+});

@@ -1,0 +1,62 @@
+/** What a script sees of the machine in the sandboxes that have namespaces. */
+
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import { alive, executorsHere, removeRuns, run, runsFolder, SCRIPTS } from '../support/executing.ts';
+import { until } from '../support/until.ts';
+
+const executors = await executorsHere(['bwrap', 'unshare']);
+afterAll(removeRuns);
+
+describe.each(executors)('Under %s', (name, execute) => {
+  test('a script sees the processes of its own run only, and its init as PID 1', async () => {
+    const told = await run(execute, 'cat /proc/1/cmdline | tr "\\0" " "; echo; echo /proc/[0-9]*');
+    expect(told.stdout).toMatch(/^\/usr\/bin\/perl .*\n\/proc\/1 \/proc\/\d+\n$/);
+  });
+
+  test('without network only the loopback interface is there, and up', async () => {
+    const told = await run(execute, 'cd /sys/class/net; tail -n +3 /proc/net/dev | cut -d: -f1; grep -c . /proc/net/fib_trie', {
+      network: 'none',
+    });
+    expect(told.stdout).toMatch(/^\s*lo\n[1-9]/);
+  });
+
+  test('an init that is killed from outside takes the run with it, which is told as a fault', async () => {
+    const claim = randomUUID();
+    const mark = `BUILDER_CLAIM=${claim}`;
+    const onText = (): void => {
+      const init = alive(mark).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === `${name}\n`);
+      process.kill(Number(init), 'SIGKILL');
+    };
+    const running = run(execute, 'echo ready; setsid sleep 300; exit 0', {
+      mark,
+      onText,
+      env: { PATH: '/usr/bin:/bin', BUILDER_CLAIM: claim },
+    });
+    await expect(running).rejects.toMatchObject({ code: 'internal' });
+    await until(() => alive(mark).length === 0, 'the end of the run');
+  });
+});
+
+describe.each(executors.filter(([name]) => name === 'bwrap'))('Under %s', (_name, execute) => {
+  test('the host is read-only, the folder, TMPDIR and /tmp can be written, other runs and hidden folders are out of sight', async () => {
+    const secret = join(runsFolder(), '..', 'secret');
+    mkdirSync(secret, { recursive: true });
+    writeFileSync(join(secret, 'token'), 'x');
+    const hide = [runsFolder(), secret];
+    await run(execute, 'exit 0');
+    const lines = [
+      'touch here /tmp/there /dev/shm/there',
+      `touch ${SCRIPTS}new 2>&1 && echo written`,
+      `ls ${secret} | wc -l`,
+      'ls ../.. | wc -l',
+      `touch ../../new ${secret}/new 2>/dev/null && echo written`,
+      'echo end',
+    ];
+    const told = await run(execute, `#!/bin/sh\n${lines.join('\n')}\n`, { hide });
+    expect(told.stdout).toMatch(/^touch: .*Read-only file system\n0\n1\nend\n$/);
+    expect(existsSync('/tmp/there')).toBe(false);
+  });
+});

@@ -1,0 +1,112 @@
+/** Scripts executed for real in the sandboxes of this machine. */
+import { randomUUID } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createExecutor, type Executed, type Execution, type Executor } from '../../workers/executor.ts';
+import { chooseSandbox } from '../../workers/sandbox/choose.ts';
+import { SANDBOX_NAMES, type SandboxName } from '../../workers/sandbox/sandbox.ts';
+import { type TempFolder, tempFolder } from './temp.ts';
+
+export const SCRIPTS = fileURLToPath(new URL('../fixtures/scripts/', import.meta.url));
+const NEVER = new AbortController().signal;
+
+/** Those that work on this machine, for `describe.each`; of the others a line says why not. */
+export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAMES): Promise<[SandboxName, Executor][]> {
+  const executors: [SandboxName, Executor][] = [];
+  for (const name of names) {
+    try {
+      executors.push([name, createExecutor(await chooseSandbox(name))]);
+    } catch (cause) {
+      process.stderr.write(`skipped: the sandbox ${name}: ${(cause as Error).message}\n`);
+    }
+  }
+  return executors;
+}
+
+export interface Told extends Executed {
+  stdout: string;
+  stderr: string;
+  mark: string;
+  tookMs: number;
+}
+
+export type Options = Partial<Execution> & { onText?: (text: string) => void };
+
+const folders: TempFolder[] = [];
+
+/** Where the folders of this file's runs lie, each with its neighbours. */
+export function runsFolder(): string {
+  if (folders.length === 0) folders.push(tempFolder());
+  return join((folders[0] as TempFolder).path, 'runs');
+}
+
+export function removeRuns(): void {
+  for (const folder of folders.splice(0)) folder.remove();
+}
+
+/** A script of the fixtures, or its text. */
+export async function run(execute: Executor, script: string, { onText, ...options }: Options = {}): Promise<Told> {
+  const claim = randomUUID();
+  const root = join(runsFolder(), claim);
+  for (const name of ['home', 'tmp']) mkdirSync(join(root, name), { recursive: true });
+  const path = join(root, 'home', 'script.sh');
+  if (existsSync(join(SCRIPTS, script))) copyFileSync(join(SCRIPTS, script), path);
+  else writeFileSync(path, script, { mode: 0o755 });
+  const mark = `BUILDER_CLAIM=${claim}`;
+  const said: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] };
+  const begunAtMs = performance.now();
+  const executed = await execute({
+    script: path,
+    folder: join(root, 'home'),
+    tmp: join(root, 'tmp'),
+    env: { PATH: '/usr/local/bin:/usr/bin:/bin', BUILDER_CLAIM: claim },
+    mark,
+    timeoutMs: 60_000,
+    graceMs: 1_000,
+    cancel: NEVER,
+    onOutput: (source, chunk) => {
+      said[source].push(chunk);
+      onText?.(chunk.toString());
+    },
+    ...options,
+  });
+  const text = { stdout: Buffer.concat(said.stdout).toString(), stderr: Buffer.concat(said.stderr).toString() };
+  return { ...executed, ...text, mark, tookMs: performance.now() - begunAtMs };
+}
+
+/** Asks a script to end once it has said that it is ready. */
+export function cancelled(execute: Executor, script: string, options: Options = {}): Promise<Told> {
+  const cancel = new AbortController();
+  const onText = (text: string): void => {
+    if (text.includes('ready')) cancel.abort();
+  };
+  return run(execute, script, { cancel: cancel.signal, onText, ...options });
+}
+
+/** Processes that are not zombies, with the mark in their environment. */
+export function alive(mark: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    try {
+      return (
+        /^\d+$/.test(pid) &&
+        readFileSync(`/proc/${pid}/environ`, 'latin1').includes(mark) &&
+        !/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+      );
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** How many this process has, without the pipes that are kept ready. */
+export function openDescriptors(): number {
+  const links = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return 'builder-pipes';
+    }
+  });
+  return links.filter((link) => !link.includes('builder-pipes')).length;
+}

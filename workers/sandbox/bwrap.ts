@@ -1,0 +1,57 @@
+/** The sandbox `bwrap`: namespaces for mounts, PIDs, IPC and the host's name; the host read-only, other runs out of sight. */
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { startUnderInit } from './init-run.ts';
+import type { Launch, Sandbox } from './sandbox.ts';
+
+/**
+ * What root keeps inside: enough to install, to change owners and to drop to another user; not to mount, to make devices, to
+ * trace or to touch the host's clock, network and modules. Without root bwrap gives none.
+ */
+const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'KILL', 'SETGID', 'SETUID', 'SETFCAP', 'NET_BIND_SERVICE', 'SYS_CHROOT'];
+
+const NAMESPACES = ['--unshare-pid', '--unshare-ipc', '--unshare-uts'];
+
+/** Folders for everybody's temporary files: each run sees its own there. */
+const SHARED_TMP = ['/tmp', '/var/tmp'];
+
+export function bwrapSandbox(program: string, initFd: number): Sandbox {
+  return {
+    name: 'bwrap',
+    start: async (launch) => startUnderInit({ program, args: await bwrapArgs(launch), initFd }, launch),
+  };
+}
+
+async function bwrapArgs(launch: Launch): Promise<string[]> {
+  const [folder, tmp, script] = (await Promise.all([launch.folder, launch.tmp, launch.script].map((path) => realpath(path)))) as [
+    string,
+    string,
+    string,
+  ];
+  const own = [folder, tmp, script];
+  const hidden = await existing(launch.hide);
+  const args = ['--die-with-parent', '--as-pid-1', ...NAMESPACES];
+  if (launch.network === 'none') args.push('--unshare-net');
+  args.push('--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc');
+  // Where the run's own folders lie below, a bind would fill its TMPDIR with the folders on the way to them.
+  for (const shared of SHARED_TMP.filter((path) => existsSync(path))) {
+    args.push(...(own.some((path) => isBelow(path, shared)) ? ['--tmpfs', shared] : ['--bind', tmp, shared]));
+  }
+  for (const path of hidden) args.push('--tmpfs', path);
+  args.push('--bind', folder, folder, '--bind', tmp, tmp);
+  if (!isBelow(script, folder)) args.push('--ro-bind', script, script);
+  for (const path of hidden) args.push('--remount-ro', path);
+  if (process.getuid?.() === 0) args.push('--cap-drop', 'ALL', ...CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name}`]));
+  return [...args, '--'];
+}
+
+/** The root folder and those that are gone cannot be hidden; what lies below another is hidden with it. */
+async function existing(paths: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(paths.map((path) => realpath(path).catch(() => '/')));
+  const distinct = [...new Set(found)].filter((path) => path !== '/' && !SHARED_TMP.includes(path));
+  return distinct.filter((path) => !distinct.some((other) => other !== path && isBelow(path, other)));
+}
+
+function isBelow(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(`${folder}/`);
+}

@@ -1,0 +1,15 @@
+/** The sandbox `unshare`: a PID namespace with a /proc of its own; everything of a run dies with its PID 1. */
+import { startUnderInit } from './init-run.ts';
+import type { Launch, Sandbox } from './sandbox.ts';
+
+export function unshareSandbox(program: string, initFd: number): Sandbox {
+  return { name: 'unshare', start: async (launch) => startUnderInit({ program, args: unshareArgs(launch), initFd }, launch) };
+}
+
+function unshareArgs(launch: Launch): string[] {
+  const args = ['--pid', '--fork', '--kill-child', '--mount-proc'];
+  // Without root only a user namespace may make the others; the script is root in it alone.
+  if (process.getuid?.() !== 0) args.push('--user', '--map-root-user');
+  if (launch.network === 'none') args.push('--net');
+  return [...args, '--'];
+}
