@@ -30,6 +30,12 @@ export async function getRun(queues: Queues, id: string): Promise<Run> {
   return viewOf(queues, record);
 }
 
+/** The runs that there are of these ids, in their order. */
+export async function viewsOf(queues: Queues, ids: string[]): Promise<Run[]> {
+  const records = (await readRecords(queues.redis, ids)).filter((record) => record !== null);
+  return Promise.all(records.map((record) => viewOf(queues, record)));
+}
+
 /** Throws `not-found`, `ambiguous-id`, InvalidValue. */
 export function resolveRunId(queues: Queues, name: string): Promise<string> {
   return resolveId(queues.redis, name);

@@ -1,0 +1,67 @@
+/** `GET runs/:id/log`: replay from any line, and follow to the end; as fast as the client reads, no faster. */
+import { once } from 'node:events';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { limits } from '../../job/limits.ts';
+import { resolveRunId } from '../../queue/view.ts';
+import { oneLine } from '../../service/errors.ts';
+import { formatFor, isEventStream, type LogFormat } from '../log-formats.ts';
+import { parse } from '../parse.ts';
+import { runLog } from '../run-log.ts';
+import type { ServerContext } from '../server-context.ts';
+
+const Query = z.object({
+  from: z.coerce.number().int().min(1).default(1),
+  follow: z.enum(['0', '1', 'false', 'true']).default('0'),
+  attempt: z.coerce.number().int().min(1).optional(),
+});
+
+export function logRoutes(app: FastifyInstance, context: ServerContext): void {
+  app.get<{ Params: { id: string } }>('/runs/:id/log', { exposeHeadRoute: false }, async (request, reply) => {
+    const query = parse(Query, request.query);
+    const id = await resolveRunId(context.queues, request.params.id);
+    const format = formatFor(request.headers.accept);
+    const resumed = Number(request.headers['last-event-id'] ?? 0);
+    const gone = new AbortController();
+    reply.raw.once('close', () => gone.abort());
+    const chunks = runLog(context, {
+      id,
+      from: Number.isSafeInteger(resumed) && resumed > 0 ? resumed + 1 : query.from,
+      follow: query.follow === '1' || query.follow === 'true',
+      attempt: query.attempt ?? null,
+      signal: AbortSignal.any([gone.signal, context.stopping]),
+    });
+    await send(context, { request, reply, format, chunks, gone: gone.signal });
+    return reply;
+  });
+}
+
+interface Sending {
+  request: FastifyRequest;
+  reply: FastifyReply;
+  format: LogFormat;
+  chunks: AsyncGenerator<Buffer>;
+  gone: AbortSignal;
+}
+
+async function send({ logger }: ServerContext, { reply, format, chunks, gone }: Sending): Promise<void> {
+  reply.hijack();
+  const { raw } = reply;
+  raw.writeHead(200, { ...reply.getHeaders(), 'content-type': format.contentType, 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as Record<string, string>);
+  // A follower of a run that waits hears at once that it is connected.
+  raw.flushHeaders();
+  const ping = isEventStream(format) ? setInterval(() => raw.write(': waiting\n\n'), limits.eventStreamPingMs) : undefined;
+  try {
+    for await (const chunk of chunks) {
+      if (raw.write(format.render(chunk)) || gone.aborted) continue;
+      await once(raw, 'drain', { signal: gone });
+    }
+    raw.end();
+  } catch (cause) {
+    // The answer has begun: it is cut off, so that a client takes it for unfinished and asks again.
+    if (!gone.aborted) logger.warn({ error: oneLine(cause) }, 'a log could not be sent to its end');
+    raw.destroy();
+  } finally {
+    clearInterval(ping);
+  }
+}

@@ -1,0 +1,31 @@
+/** Templates: a script per platform, by name. */
+import type { FastifyInstance } from 'fastify';
+import { PutTemplate } from '../../job/api.ts';
+import { checkName } from '../../job/names.ts';
+import { getTemplate, listTemplates, putTemplate, removeTemplate } from '../../queue/templates.ts';
+import { BuilderError } from '../../service/errors.ts';
+import { parse } from '../parse.ts';
+import type { ServerContext } from '../server-context.ts';
+
+type Named = { Params: { name: string } };
+
+export function templateRoutes(app: FastifyInstance, { queues }: ServerContext): void {
+  app.get('/templates', async () => ({ templates: await listTemplates(queues) }));
+  app.get<Named>('/templates/:name', async (request) => {
+    const template = await getTemplate(queues, request.params.name);
+    if (template === null) throw new BuilderError('not-found', `no such template: ${request.params.name}`);
+    return template;
+  });
+  app.put<Named>('/templates/:name', async (request, reply) => {
+    const name = checkName('template', request.params.name);
+    const { scripts } = parse(PutTemplate, request.body);
+    if (Object.keys(scripts).length === 0) throw new BuilderError('invalid-value', 'expected a script for one platform at least, got none');
+    const known = await getTemplate(queues, name);
+    await putTemplate(queues, { name, scripts });
+    return reply.status(known === null ? 201 : 200).send({ name, scripts });
+  });
+  app.delete<Named>('/templates/:name', async (request, reply) => {
+    if (!(await removeTemplate(queues, request.params.name))) throw new BuilderError('not-found', `no such template: ${request.params.name}`);
+    return reply.status(204).send();
+  });
+}

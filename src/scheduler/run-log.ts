@@ -1,0 +1,77 @@
+/** The log of a run, attempt after attempt, as its followers see it. */
+import type { LogEnd } from '../job/log-entry.ts';
+import type { RunRecord, RunResult } from '../job/run.ts';
+import { type AttemptState, readLog } from '../logs/reader.ts';
+import type { LogId } from '../logs/stream.ts';
+import { type Queues } from '../queue/queues.ts';
+import { readRecord } from '../queue/records.ts';
+import { limits } from '../job/limits.ts';
+import { BuilderError } from '../service/errors.ts';
+import type { ServerContext } from './server-context.ts';
+
+export interface RunLogOptions {
+  id: string;
+  /** First line wanted of the first attempt shown, from 1. */
+  from: number;
+  /** Waits for what is not there yet, later attempts included, until the run has ended. */
+  follow: boolean;
+  /** This attempt alone; the newest, or the one that counts, when null. */
+  attempt: number | null;
+  signal: AbortSignal;
+}
+
+/** Chunks of whole NDJSON lines; throws `not-found` for an attempt that the run does not have. */
+export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions): AsyncGenerator<Buffer> {
+  const follower = logs.wakeUps.follow(o.id);
+  let shown = 0;
+  let { from } = o;
+  try {
+    while (!o.signal.aborted) {
+      const record = await readRecord(queues.redis, o.id);
+      if (record === null) throw new BuilderError('not-found', `no such run: ${o.id}`);
+      const log = nextLog(record, shown, o.attempt);
+      if (log !== null) {
+        yield* readLog(logs, { log, from, follow: o.follow, signal: o.signal });
+        if (o.attempt !== null || !o.follow) return;
+        shown = log.attempt;
+        from = 1;
+        continue;
+      }
+      if (o.attempt !== null) throw new BuilderError('not-found', `expected an attempt of the run, got ${o.attempt}`);
+      if (record.result !== null) {
+        if (!isShown(record.result, shown)) yield endOf(record.result);
+        return;
+      }
+      if (!o.follow) return;
+      await follower.wait(limits.followPollMs, o.signal);
+    }
+  } finally {
+    follower.close();
+  }
+}
+
+/** How an attempt stands, for whoever reads its log. */
+export async function attemptState(queues: Queues, log: LogId): Promise<AttemptState> {
+  const record = await readRecord(queues.redis, log.run);
+  if (record === null) return 'ended';
+  if (record.result !== null) return record.result.attempt === log.attempt && record.result.claim === log.claim ? record.result : 'ended';
+  const attempt = record.attempts.find((one) => one.number === log.attempt && one.claim === log.claim);
+  return attempt !== undefined && attempt.outcome === null && record.attempts.at(-1) === attempt ? 'open' : 'ended';
+}
+
+function nextLog(record: RunRecord, shown: number, wanted: number | null): LogId | null {
+  const number = wanted ?? record.result?.attempt ?? record.attempts.at(-1)?.number ?? 0;
+  const attempt = record.attempts.find((one) => one.number === number);
+  if (attempt === undefined || (wanted === null && number <= shown)) return null;
+  return { run: record.spec.id, attempt: number, claim: attempt.claim };
+}
+
+/** The log of the attempt that counts ends with the result; a run that no attempt ended has only that end. */
+function isShown(result: RunResult, shown: number): boolean {
+  return shown > 0 && result.attempt === shown && result.claim !== null;
+}
+
+function endOf({ log: { lines, bytes, sha256 }, outcome }: RunResult): Buffer {
+  const record: LogEnd = { end: { lines, bytes, sha256, outcome } };
+  return Buffer.from(`${JSON.stringify(record)}\n`);
+}
