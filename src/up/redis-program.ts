@@ -17,7 +17,8 @@ const NAMES = ['redis-server', 'valkey-server'];
 /** AOF synced each second: a crash of Redis's host loses at most about two seconds, a crash of a process nothing. */
 const SETTINGS = {
   port: '0',
-  unixsocket: REDIS_SOCKET,
+  // Redis goes into its own folder (`dir`) before it makes the socket.
+  unixsocket: `../${REDIS_SOCKET}`,
   unixsocketperm: '700',
   dir: 'redis',
   appendonly: 'yes',
