@@ -59,7 +59,7 @@ describe('run', () => {
   });
 
   it('shows what the script writes, in a folder and environment of its own', async () => {
-    const script = 'echo "$PWD" = "$HOME"; ls -A; env | sed "s/=.*//" | sort | tr "\\n" " "; cat; echo to stderr >&2';
+    const script = 'echo "$PWD" = "$HOME"; ls -A; env | sed "s/=.*//" | sort | tr "\\n" " "; echo; cat; echo to stderr >&2';
     const run = await system.start(['run', '-c', script, '--env', 'MINE=1'], { env: { LEAK: 'x' } }).ended;
     expect(run.code).toBe(0);
     const lines = run.stdout.split('\n');
@@ -259,7 +259,7 @@ describe('bad input', () => {
     ['a short prefix', () => ['show', 'abc'], 2],
     ['a wrong token', () => ['info', '--token', 'nonsense'], 77],
     ['a server that is away', () => ['info', '--server', 'http://127.0.0.1:1'], 69],
-    ['a server that is no URL', () => ['info', '--server', 'here'], 78],
+    ['a server that is no URL', () => ['info', '--server', 'here'], 2],
     ['an input that leads out', () => ['run', '-c', 'true', '--input', `${good()}=../x`], 2],
     ['an input in the script’s place', () => ['run', '-c', 'true', '--input', `${good()}=script.sh`], 2],
     ['a variable of builder’s', () => ['run', '-c', 'true', '--env', 'BUILDER_RUN_ID=x'], 2],

@@ -34,11 +34,11 @@ const list = defineCommand({
 const revoke = defineCommand({
   name: 'revoke',
   describe: 'Make a token worthless at once',
-  positionals: { token: { describe: 'Its id, as token list shows it', complete: 'tokens' } },
+  positionals: { id: { describe: 'Its id, as token list shows it', complete: 'tokens' } },
   options: {},
   run: async (args, { client, output }) => {
-    await client().revokeToken(args.token);
-    await output.show({ token: args.token, revoked: true }, `revoked ${args.token}\n`);
+    await client().revokeToken(args.id);
+    await output.show({ token: args.id, revoked: true }, `revoked ${args.id}\n`);
     return 0;
   },
 });
