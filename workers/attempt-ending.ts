@@ -4,9 +4,6 @@ import type { Outcome } from '../src/job/outcome.ts';
 import type { Killed, RunSpec } from '../src/job/run.ts';
 import type { Executed } from './executor.ts';
 
-/** Why a script was told to stop before its time. */
-export type StopCause = 'cancelled' | 'interrupted' | 'superseded';
-
 export interface AttemptEnding {
   outcome: Outcome;
   exitCode: number | null;

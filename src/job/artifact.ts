@@ -28,7 +28,8 @@ export type InputFile = z.infer<typeof InputFile>;
 export function inputsConflict(inputs: InputFile[]): string | null {
   const paths = new Set<string>();
   for (const { path } of inputs) {
-    if (path === SCRIPT_NAME || path.startsWith(`${SCRIPT_NAME}/`)) return `expected inputs beside ${SCRIPT_NAME}, got ${JSON.stringify(path)}`;
+    if (path === SCRIPT_NAME || path.startsWith(`${SCRIPT_NAME}/`))
+      return `expected inputs beside ${SCRIPT_NAME}, got ${JSON.stringify(path)}`;
     if (paths.has(path)) return `expected each input path once, got ${JSON.stringify(path)} twice`;
     paths.add(path);
   }

@@ -26,7 +26,9 @@ export async function readArchived(store: Store, log: LogId, line: number): Prom
 
 /** The first line at or after a line that the archive holds, or null; tells how far a gap reaches. */
 export async function nextArchivedLine(store: Store, log: LogId, line: number): Promise<number | null> {
-  const later = (await listPieces(store, log)).filter((one) => one.firstLine + one.lines > line).map((one) => Math.max(one.firstLine, line));
+  const later = (await listPieces(store, log))
+    .filter((one) => one.firstLine + one.lines > line)
+    .map((one) => Math.max(one.firstLine, line));
   return later.length === 0 ? null : Math.min(...later);
 }
 

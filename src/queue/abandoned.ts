@@ -30,7 +30,10 @@ export function watchAbandoned(queues: Queues, connection: Redis): { close(): Pr
       if (!checkers.has(platform)) checkers.set(platform, startChecker(queues, connection, platform));
     }
   };
-  const timer = setInterval(() => refresh().catch((cause) => queues.logger.debug({ error: oneLine(cause) }, 'platforms')), PLATFORMS_POLL_MS / 5);
+  const timer = setInterval(
+    () => refresh().catch((cause) => queues.logger.debug({ error: oneLine(cause) }, 'platforms')),
+    PLATFORMS_POLL_MS / 5,
+  );
   return {
     close: async () => {
       clearInterval(timer);

@@ -1,16 +1,16 @@
 /** Cancelling and deliberate retrying: durable marks first, then whatever makes them quick. */
 import { UnrecoverableError } from 'bullmq';
-import type { Run, RunRecord, RunResult } from '../job/run.ts';
 import { limits } from '../job/limits.ts';
+import type { Run, RunRecord, RunResult } from '../job/run.ts';
 import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
+import { wakeFollowers } from '../redis/wake.ts';
 import { BuilderError } from '../service/errors.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { reopenScript, requestCancelScript } from './record-scripts.ts';
 import { commitResult, readRecord } from './records.ts';
 import { enqueue } from './submit.ts';
 import { getRun } from './view.ts';
-import { wakeFollowers } from '../redis/wake.ts';
 
 /** No redelivery is newer than what a server commits; a deliberate retry reopens the record first. */
 export const ADOPTED_ALWAYS = 1_000_000;
@@ -47,7 +47,9 @@ export async function settleCancel(queues: Queues, id: string): Promise<void> {
   });
   if (committed === 'superseded') return;
   // A job that a worker took at this very moment stays: its claim finds the result and adopts it.
-  await platformQueue(queues, record.spec.platform).remove(id).catch(() => undefined);
+  await platformQueue(queues, record.spec.platform)
+    .remove(id)
+    .catch(() => undefined);
   await wakeFollowers(queues.redis, id);
 }
 

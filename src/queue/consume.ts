@@ -67,7 +67,13 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
   };
 }
 
-async function process(o: ConsumeOptions, held: Map<string, { token: string; lost: AbortController }>, worker: Worker, job: Job, token: string): Promise<object> {
+async function process(
+  o: ConsumeOptions,
+  held: Map<string, { token: string; lost: AbortController }>,
+  worker: Worker,
+  job: Job,
+  token: string,
+): Promise<object> {
   const id = job.id ?? '';
   if (!RUN_ID_PATTERN.test(id)) throw bullFailure({ ...RUBBISH, reason: 'rubbish: this job was not made by builder' });
   const lost = new AbortController();

@@ -77,7 +77,9 @@ export async function scheduleTicks(queues: Queues, definition: JobDefinition): 
 /** The first tick after a moment, extra ticks included; null when none will come. */
 export function nextTickOf(definition: JobDefinition, afterMs: number): number | null {
   if (definition.paused) return null;
-  const candidates = [nextTick(definition.schedule, afterMs), definition.extraTickMs].filter((at): at is number => at !== null && at > afterMs);
+  const candidates = [nextTick(definition.schedule, afterMs), definition.extraTickMs].filter(
+    (at): at is number => at !== null && at > afterMs,
+  );
   return candidates.length === 0 ? null : Math.min(...candidates);
 }
 
@@ -101,7 +103,9 @@ export function scheduleFields(definition: JobDefinition): Pick<ScheduleEntry, '
 function moved(former: JobDefinition, nextMs: number, period?: Period): { schedule: Schedule; extraTickMs: number | null } {
   if (period !== undefined) {
     const schedule = periodFrom(period, nextMs);
-    return schedule.kind === 'period' ? { schedule: { ...schedule, anchorMs: nextMs }, extraTickMs: null } : { schedule, extraTickMs: nextMs };
+    return schedule.kind === 'period'
+      ? { schedule: { ...schedule, anchorMs: nextMs }, extraTickMs: null }
+      : { schedule, extraTickMs: nextMs };
   }
   const { schedule } = former;
   switch (schedule.kind) {

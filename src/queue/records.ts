@@ -1,8 +1,8 @@
 /** A run's record in Redis: written first, read by everybody, ended by one commit. */
-import { z } from 'zod';
-import { AttemptRecord, CancelRequest, type RunRecord, RunResult, RunSpec } from '../job/run.ts';
+import type { z } from 'zod';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
+import { AttemptRecord, CancelRequest, type RunRecord, RunResult, RunSpec } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
 import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
@@ -24,7 +24,10 @@ export async function createRecord(redis: Redis, spec: RunSpec): Promise<'create
     spec.job ?? '',
   ]);
   if (answer === 'dropped') {
-    throw new BuilderError('platform-dropped', `expected a platform that takes runs, got ${spec.platform}, which is dropped (builder undrop-platform ${spec.platform})`);
+    throw new BuilderError(
+      'platform-dropped',
+      `expected a platform that takes runs, got ${spec.platform}, which is dropped (builder undrop-platform ${spec.platform})`,
+    );
   }
   return answer === 'created' ? 'created' : 'known';
 }
@@ -83,7 +86,13 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<'commi
   const answer = await runScript(
     redis,
     commitScript,
-    [keys.run(spec.id), bullLockKey(runQueue(spec.platform), spec.id), keys.runsOfOutcome(commit.result.outcome), keys.cancelling, keys.accepting],
+    [
+      keys.run(spec.id),
+      bullLockKey(runQueue(spec.platform), spec.id),
+      keys.runsOfOutcome(commit.result.outcome),
+      keys.cancelling,
+      keys.accepting,
+    ],
     [
       spec.id,
       commit.token,
@@ -127,7 +136,8 @@ export async function resolveRunId(redis: Redis, name: string): Promise<string> 
     throw new InvalidValue(`expected a run's UUID or at least ${limits.prefixCharsMin} characters of it, got ${JSON.stringify(name)}`);
   }
   const ids = await redis.zrangebylex(keys.runIds, `[${prefix}`, `[${prefix}\xff`, 'LIMIT', 0, 2);
-  if (ids.length > 1) throw new BuilderError('ambiguous-id', `expected the id of one run, got ${name}, with which several begin; give more characters`);
+  if (ids.length > 1)
+    throw new BuilderError('ambiguous-id', `expected the id of one run, got ${name}, with which several begin; give more characters`);
   if (ids[0] === undefined) throw new BuilderError('not-found', `no such run: ${name}`);
   return ids[0];
 }
@@ -148,7 +158,9 @@ function parseAttempt(number: number, fields: Record<string, string>): AttemptRe
   return {
     number,
     ...AttemptStart.parse(JSON.parse(fields[`a${number}`] ?? 'null')),
-    ...(end === undefined ? { finishedAt: null, outcome: null, exitCode: null, signal: null, killed: [] } : AttemptEnd.parse(JSON.parse(end))),
+    ...(end === undefined
+      ? { finishedAt: null, outcome: null, exitCode: null, signal: null, killed: [] }
+      : AttemptEnd.parse(JSON.parse(end))),
   };
 }
 

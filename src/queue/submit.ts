@@ -1,8 +1,8 @@
 /** Accepting a run: its record first, then its BullMQ job; the caller hears «accepted» after both. */
 import type { Priority, RunSpec, Trigger } from '../job/run.ts';
 import { keys } from '../redis/keys.ts';
-import { createRecord } from './records.ts';
 import { platformQueue, type Queues } from './queues.ts';
+import { createRecord } from './records.ts';
 
 /** BullMQ priorities, the lowest number first; never 0, which BullMQ takes before all others. */
 const EXECUTE_PRIORITY = 1;

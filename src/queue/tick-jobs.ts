@@ -4,7 +4,12 @@ import type { Schedule } from '../job/schedule.ts';
 import { patternOf } from './pattern.ts';
 
 /** A tick is tried until it is submitted: Redis or the store may be away for long. */
-const TICK_OPTIONS = { attempts: 100_000, backoff: { type: 'fixed', delay: 2_000 }, removeOnComplete: { count: 200 }, removeOnFail: { count: 200 } };
+const TICK_OPTIONS = {
+  attempts: 100_000,
+  backoff: { type: 'fixed', delay: 2_000 },
+  removeOnComplete: { count: 200 },
+  removeOnFail: { count: 200 },
+};
 
 /** Makes or changes the scheduler of a job; an equal one is left alone, so that no tick is made twice. */
 export async function startTicks(queue: Queue, name: string, schedule: Schedule): Promise<void> {

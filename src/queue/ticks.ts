@@ -1,14 +1,14 @@
 /** Consuming ticks: any server takes one and submits its runs under ids that every server would make. */
-import { Worker, type Job } from 'bullmq';
+import { type Job, Worker } from 'bullmq';
 import type { JobDefinition } from '../job/definition.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
 import { tickRunId } from '../job/names.ts';
-import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import type { Redis } from '../redis/connection.ts';
+import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { getJob, listJobs, scheduleTicks } from './definitions.ts';
-import { specsOfJob, type StoreScript } from './execute.ts';
+import { type StoreScript, specsOfJob } from './execute.ts';
 import { droppedPlatforms } from './platform-sets.ts';
 import { clockSettings, type Queues, tickQueue } from './queues.ts';
 import { submitRun } from './submit.ts';
@@ -60,7 +60,8 @@ async function submitTickOf(queues: Queues, storeScript: StoreScript, definition
     return { submitted };
   } catch (cause) {
     // A fault of the definition will not mend itself by trying again; everything else (Redis, store) is tried until it works.
-    const hopeless = cause instanceof InvalidValue || (cause instanceof BuilderError && ['not-found', 'platform-dropped'].includes(cause.code));
+    const hopeless =
+      cause instanceof InvalidValue || (cause instanceof BuilderError && ['not-found', 'platform-dropped'].includes(cause.code));
     if (!hopeless) throw cause;
     queues.logger.warn({ job: definition.name, tick: new Date(tickMs).toISOString(), error: oneLine(cause) }, 'a tick made no run');
     return { submitted, reason: oneLine(cause) };

@@ -60,12 +60,6 @@ export async function listRuns(queues: Queues, filter: RunFilter & { limit: numb
   return { runs: await Promise.all(found.map((record) => viewOf(queues, record))), next: last.length === 2 ? (last[0] ?? null) : null };
 }
 
-/** The newest run that a filter names, or null. */
-export async function latestRun(queues: Queues, filter: RunFilter): Promise<string | null> {
-  const page = await listRuns(queues, { ...filter, limit: 1 });
-  return page.runs[0]?.id ?? null;
-}
-
 export async function getInfo(queues: Queues): Promise<Info> {
   const [jobs, platforms, dropped, workers] = await Promise.all([
     listJobs(queues),

@@ -1,5 +1,5 @@
 /** The workers that are alive: each says so every few seconds, under a key that Redis lets expire. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import { WorkerInfo } from '../job/api.ts';
 import { limits } from '../job/limits.ts';
 import type { Redis } from '../redis/connection.ts';

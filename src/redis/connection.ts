@@ -20,7 +20,11 @@ export function connect(redisUrl: string, kind: ConnectionKind): Redis {
     keepAlive: 10_000,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
   };
-  const redis = new Redis(redisUrl.startsWith('unix:') ? { ...options, replyMapping: 'legacy', path: redisUrl.slice('unix:'.length) } : { ...options, ...fromUrl(redisUrl), replyMapping: 'legacy' });
+  const redis = new Redis(
+    redisUrl.startsWith('unix:')
+      ? { ...options, replyMapping: 'legacy', path: redisUrl.slice('unix:'.length) }
+      : { ...options, ...fromUrl(redisUrl), replyMapping: 'legacy' },
+  );
   // Without a listener Node would end the program; commands themselves report what failed.
   redis.on('error', () => undefined);
   return redis;

@@ -36,7 +36,12 @@ const ROUTES = [infoRoutes, jobRoutes, runRoutes, logRoutes, artifactRoutes, inp
 export async function createApp(context: ServerContext): Promise<FastifyInstance> {
   const { config, logger } = context;
   const served = [config.host.toLowerCase(), ...config.allowedHosts];
-  const app = Fastify({ logger: false, bodyLimit: limits.bodyBytesMax, forceCloseConnections: true, routerOptions: { maxParamLength: limits.pathBytesMax } });
+  const app = Fastify({
+    logger: false,
+    bodyLimit: limits.bodyBytesMax,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: limits.pathBytesMax },
+  });
 
   app.setErrorHandler(errorHandler(logger));
   app.setNotFoundHandler((request) => {
@@ -44,16 +49,23 @@ export async function createApp(context: ServerContext): Promise<FastifyInstance
   });
   app.addHook('onRequest', async (request, reply) => {
     checkHost(request.headers.host, served);
-    reply.headers({ 'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'", 'referrer-policy': 'no-referrer' });
+    reply.headers({
+      'x-content-type-options': 'nosniff',
+      'content-security-policy': "default-src 'none'",
+      'referrer-policy': 'no-referrer',
+    });
     await admit(context, request, reply);
   });
 
   await healthRoutes(app, context);
   await metricRoutes(app, context);
   await documentRoutes(app);
-  await app.register(async (api) => {
-    for (const routes of ROUTES) await routes(api, context);
-  }, { prefix: API });
+  await app.register(
+    async (api) => {
+      for (const routes of ROUTES) await routes(api, context);
+    },
+    { prefix: API },
+  );
   await app.register(pagesPlugin, { context });
   await app.register(boardPlugin, { context });
   return app;

@@ -9,6 +9,9 @@ import type { ServerContext } from './server-context.ts';
 export async function checkInputs(context: ServerContext, inputs: InputFile[]): Promise<void> {
   await eachAtOnce(inputs, limits.filesAtOnce, async ({ path, sha256 }) => {
     if ((await context.store.statBlob(sha256)) !== null) return;
-    throw new BuilderError('invalid-value', `expected the input ${path} to be stored before (PUT /api/v1/inputs), got an unknown SHA-256 ${sha256}`);
+    throw new BuilderError(
+      'invalid-value',
+      `expected the input ${path} to be stored before (PUT /api/v1/inputs), got an unknown SHA-256 ${sha256}`,
+    );
   });
 }

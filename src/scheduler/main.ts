@@ -77,7 +77,11 @@ async function listen(app: Awaited<ReturnType<typeof createApp>>, { host, port }
     await app.listen({ host, port });
   } catch (cause) {
     const why = /EADDRINUSE/.test(oneLine(cause)) ? 'it is in use' : oneLine(cause);
-    throw new BuilderError('bad-config', `expected an address to listen on (BUILDER_HOST, BUILDER_PORT), got ${host} port ${port}: ${why}`, { cause });
+    throw new BuilderError(
+      'bad-config',
+      `expected an address to listen on (BUILDER_HOST, BUILDER_PORT), got ${host} port ${port}: ${why}`,
+      { cause },
+    );
   }
   const address = app.server.address();
   const taken = typeof address === 'object' && address !== null ? address.port : port;

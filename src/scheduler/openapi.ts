@@ -24,11 +24,21 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
   '/api/v1/jobs': { get: { summary: 'Every job', scope: 'read', answer: JobList } },
   '/api/v1/jobs/{name}': {
     get: { summary: 'One job', scope: 'read', answer: api.Job },
-    put: { summary: 'Define a job; `If-None-Match: *` refuses a used name', scope: 'submit', body: api.PutJob, answer: api.Job, status: 201 },
+    put: {
+      summary: 'Define a job; `If-None-Match: *` refuses a used name',
+      scope: 'submit',
+      body: api.PutJob,
+      answer: api.Job,
+      status: 201,
+    },
     delete: { summary: 'Remove a job; its runs stay', scope: 'submit', status: 204 },
   },
-  '/api/v1/jobs/{name}/execute': { post: { summary: 'Run a job now', scope: 'submit', body: api.Execute, answer: api.RunIds, status: 201 } },
-  '/api/v1/jobs/{name}/reschedule': { post: { summary: 'Say when a job is due next', scope: 'submit', body: api.Reschedule, answer: api.Job } },
+  '/api/v1/jobs/{name}/execute': {
+    post: { summary: 'Run a job now', scope: 'submit', body: api.Execute, answer: api.RunIds, status: 201 },
+  },
+  '/api/v1/jobs/{name}/reschedule': {
+    post: { summary: 'Say when a job is due next', scope: 'submit', body: api.Reschedule, answer: api.Job },
+  },
   '/api/v1/runs': {
     get: { summary: 'Runs, newest first', scope: 'read', answer: api.RunPage, query: ['job', 'platform', 'outcome', 'limit', 'cursor'] },
     post: {
@@ -42,7 +52,14 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
   '/api/v1/runs/{id}': { get: { summary: 'One run, by id or unambiguous prefix', scope: 'read', answer: Run } },
   '/api/v1/runs/{id}/cancel': { post: { summary: 'Ask for a run to be ended', scope: 'submit', body: api.Cancel, answer: Run } },
   '/api/v1/runs/{id}/rerun': { post: { summary: 'Submit the same again', scope: 'submit', answer: Run, status: 201 } },
-  '/api/v1/runs/{id}/log': { get: { summary: 'The log; text, JSON lines or an event stream by `Accept`', scope: 'read', answer: LogEntry, query: ['from', 'follow', 'attempt'] } },
+  '/api/v1/runs/{id}/log': {
+    get: {
+      summary: 'The log; text, JSON lines or an event stream by `Accept`',
+      scope: 'read',
+      answer: LogEntry,
+      query: ['from', 'follow', 'attempt'],
+    },
+  },
   '/api/v1/runs/{id}/artifacts': { get: { summary: 'Artifacts of a run', scope: 'read', answer: api.ArtifactList } },
   '/api/v1/runs/{id}/artifacts/{path}': { get: { summary: 'Bytes of an artifact; ranges, `ETag` is the digest', scope: 'read' } },
   '/api/v1/inputs': { put: { summary: 'Store the bytes of an input', scope: 'submit', answer: api.StoredInput, status: 201 } },
@@ -59,7 +76,13 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
   '/api/v1/platforms/{platform}/undrop': { post: { summary: 'Take runs again', scope: 'admin', status: 204 } },
   '/api/v1/tokens': {
     get: { summary: 'Tokens, without their secrets', scope: 'admin', answer: z.object({ tokens: z.array(api.TokenInfo) }) },
-    post: { summary: 'Make a token; its secret is shown once', scope: 'admin', body: api.CreateToken, answer: api.TokenInfo.extend({ token: z.string() }), status: 201 },
+    post: {
+      summary: 'Make a token; its secret is shown once',
+      scope: 'admin',
+      body: api.CreateToken,
+      answer: api.TokenInfo.extend({ token: z.string() }),
+      status: 201,
+    },
   },
   '/api/v1/tokens/{id}': { delete: { summary: 'Revoke a token', scope: 'admin', status: 204 } },
   '/healthz': { get: { summary: 'The process is alive', scope: null } },
@@ -86,11 +109,16 @@ function described(path: string, { summary, scope, body, answer, status = 200, q
   const named = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
   const asked = query.map((name) => ({ name, in: 'query', schema: { type: 'string' } }));
   const content = answer === undefined ? {} : { content: { 'application/json': { schema: schemaOf(answer, 'output') } } };
-  const problem = { description: 'A problem', content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } } };
+  const problem = {
+    description: 'A problem',
+    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+  };
   return {
     summary: scope === null ? summary : `${summary} (scope ${scope})`,
     parameters: [...named, ...asked],
-    ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input') } } } }),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input') } } } }),
     responses: { [status]: { description: 'Done', ...content }, default: problem },
     security: scope === null ? [] : [{ token: [] }],
   };

@@ -19,7 +19,8 @@ export function toBuilderError(thrown: FastifyError | Error): BuilderError {
   if (status === 413) return new BuilderError('too-large', oneLine(thrown));
   if (status === 415) return new BuilderError('unsupported-media-type', oneLine(thrown));
   if (status !== undefined && status >= 400 && status < SERVER_FAULT) return new BuilderError('usage', oneLine(thrown));
-  if (isRedisAway(thrown)) return new BuilderError('redis-unavailable', 'expected Redis to answer, got no answer; try again', { cause: thrown });
+  if (isRedisAway(thrown))
+    return new BuilderError('redis-unavailable', 'expected Redis to answer, got no answer; try again', { cause: thrown });
   return asBuilderError(thrown);
 }
 

@@ -1,11 +1,12 @@
 /** The log of a run, attempt after attempt, as its followers see it. */
+
+import { limits } from '../job/limits.ts';
 import type { LogEnd } from '../job/log-entry.ts';
 import type { RunRecord, RunResult } from '../job/run.ts';
 import { type AttemptState, readLog } from '../logs/reader.ts';
 import type { LogId } from '../logs/stream.ts';
-import { type Queues } from '../queue/queues.ts';
+import type { Queues } from '../queue/queues.ts';
 import { readRecord } from '../queue/records.ts';
-import { limits } from '../job/limits.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { ServerContext } from './server-context.ts';
 

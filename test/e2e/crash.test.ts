@@ -1,6 +1,6 @@
-import { afterEach, describe, expect, it } from '@jest/globals';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { runOf, startSystem, type System } from '../support/system.ts';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { runOf, type System, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 /** Lock duration, check interval and some room: what it takes until a run of a dead worker is taken again. */
@@ -10,10 +10,14 @@ let system: System;
 afterEach(() => system.stop());
 
 const finished = (id: string) =>
-  until(async () => {
-    const run = await runOf(system, id).catch(() => null);
-    return run?.state === 'finished' ? run : null;
-  }, `run ${id} to end`, RETAKEN_MS);
+  until(
+    async () => {
+      const run = await runOf(system, id).catch(() => null);
+      return run?.state === 'finished' ? run : null;
+    },
+    `run ${id} to end`,
+    RETAKEN_MS,
+  );
 
 /** A run that takes a moment, whatever attempt it is. */
 async function submit(command: string): Promise<string> {
@@ -44,7 +48,7 @@ describe('kill -9', () => {
     process.kill(await system.pid('worker'), 'SIGKILL');
     const run = await finished(id);
     expect(run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
-    expect(run.attempts.map((attempt: { outcome: string }) => attempt.outcome)).toEqual(['superseded', 'succeeded']);
+    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['superseded', 'succeeded']);
     expect((await system.builder('observe', id)).stdout).toContain('attempt 2\n');
     expect(processesOf(id)).toEqual([]);
   });
@@ -82,7 +86,10 @@ describe('kill -9', () => {
     for (let n = 0; n < 12; n += 1) ids.push(await submit(`echo run ${n}; echo kept > file; sleep 0.${n % 4}`));
     const pids = [system.up.child.pid ?? 0, await system.pid('redis'), await system.pid('server'), await system.pid('worker')];
     // What Redis had synced survives: accepted runs are a second old by then at the latest.
-    const aof = () => readdirSync(`${system.dir}/redis/appendonlydir`).map((name) => readFileSync(`${system.dir}/redis/appendonlydir/${name}`, 'latin1')).join('');
+    const aof = () =>
+      readdirSync(`${system.dir}/redis/appendonlydir`)
+        .map((name) => readFileSync(`${system.dir}/redis/appendonlydir/${name}`, 'latin1'))
+        .join('');
     await until(() => ids.every((id) => aof().includes(id)), 'the runs to be written');
     for (const pid of pids) process.kill(pid, 'SIGKILL');
     await system.up.ended;
@@ -128,6 +135,6 @@ describe('stopping', () => {
     expect(processesOf(id)).toEqual([]);
     await system.again();
     const run = await finished(id);
-    expect(run.attempts.map((attempt: { outcome: string }) => attempt.outcome)).toEqual(['interrupted', 'succeeded']);
+    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['interrupted', 'succeeded']);
   });
 });

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Run } from '../../src/job/run.ts';
 import { sha256Of } from '../support/contents.ts';
-import { runOf, startSystem, type System } from '../support/system.ts';
+import { runOf, type System, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 let system: System;
@@ -18,7 +19,14 @@ const file = (name: string, content: string): string => {
   return path;
 };
 const id = async (...args: string[]): Promise<string> => (await system.builder(...args)).stdout.trim();
-const finished = (run: string) => until(async () => ((await runOf(system, run)).state === 'finished' ? runOf(system, run) : null), `${run} to end`);
+const finished = (run: string) =>
+  until(async () => ((await runOf(system, run)).state === 'finished' ? runOf(system, run) : null), `${run} to end`);
+
+const newest = async (): Promise<Run> => {
+  const [run] = (await system.json('runs', '--limit', '1')).runs;
+  if (run === undefined) throw new Error('expected a run, got none');
+  return run;
+};
 
 describe('up', () => {
   it('says in one line that it serves, and where', () => {
@@ -28,12 +36,16 @@ describe('up', () => {
 
   it('tells the producer’s commands how to reach it, and nobody else', () => {
     expect(JSON.parse(readFileSync(`${system.dir}/client.json`, 'utf8'))).toEqual({ server: system.url, token: system.token });
-    for (const path of ['data/client.json', 'config/builder/client.json']) expect(statSync(`${system.folder.path}/${path}`).mode & 0o777).toBe(0o600);
+    for (const path of ['data/client.json', 'config/builder/client.json'])
+      expect(statSync(`${system.folder.path}/${path}`).mode & 0o777).toBe(0o600);
   });
 
   it('refuses a folder that another one has, and a port in use', async () => {
     const twice = await system.builder('up', '--data', system.dir, '--port', '0');
-    expect([twice.code, twice.stderr]).toEqual([78, expect.stringMatching(/^builder up: expected a data folder that no other builder uses, got .*\n$/)]);
+    expect([twice.code, twice.stderr]).toEqual([
+      78,
+      expect.stringMatching(/^builder up: expected a data folder that no other builder uses, got .*\n$/),
+    ]);
     const port = new URL(system.url).port;
     const taken = await system.builder('up', '--data', `${system.folder.path}/other`, '--port', port, '--platform', 'test');
     expect([taken.code, taken.stderr]).toEqual([78, expect.stringContaining(port)]);
@@ -66,9 +78,23 @@ describe('run', () => {
     const [pwd, home] = (lines[0] ?? '').split(' = ');
     expect(pwd).toBe(home);
     expect(lines[1]).toBe('script.sh');
-    expect(lines[2]?.trim().split(' ').filter((name) => !['_', 'PWD', 'OLDPWD', 'SHLVL'].includes(name))).toEqual(
-      ['BUILDER_ATTEMPT', 'BUILDER_CLAIM', 'BUILDER_JOB', 'BUILDER_PLATFORM', 'BUILDER_RUN_ID', 'HOME', 'LANG', 'MINE', 'PATH', 'TMPDIR'],
-    );
+    expect(
+      lines[2]
+        ?.trim()
+        .split(' ')
+        .filter((name) => !['_', 'PWD', 'OLDPWD', 'SHLVL'].includes(name)),
+    ).toEqual([
+      'BUILDER_ATTEMPT',
+      'BUILDER_CLAIM',
+      'BUILDER_JOB',
+      'BUILDER_PLATFORM',
+      'BUILDER_RUN_ID',
+      'HOME',
+      'LANG',
+      'MINE',
+      'PATH',
+      'TMPDIR',
+    ]);
     expect(lines).toContain('to stderr');
   });
 
@@ -77,10 +103,19 @@ describe('run', () => {
   });
 
   it('ends a script that takes too long, with what it wrote and left', async () => {
-    const run = await system.builder('run', '-c', 'trap "echo told" TERM; echo kept > file; while :; do sleep 0.05; done', '--timeout', '500ms', '--grace', '300ms', '--json');
+    const run = await system.builder(
+      'run',
+      '-c',
+      'trap "echo told" TERM; echo kept > file; while :; do sleep 0.05; done',
+      '--timeout',
+      '500ms',
+      '--grace',
+      '300ms',
+      '--json',
+    );
     expect(run.code).toBe(124);
     expect(run.stdout).toContain('"text":"told"');
-    const last = (await system.json('runs', '--limit', '1')).runs[0];
+    const last = await newest();
     expect(last).toMatchObject({ outcome: 'timed-out', artifactCount: 1 });
   });
 
@@ -105,12 +140,22 @@ describe('inputs and artifacts', () => {
     file('tree/sub/deep.txt', 'deep');
     chmodSync(file('tree/tool', '#!/bin/sh\necho tool ran\n'), 0o755);
     const plain = file('plain.txt', 'plain');
-    const command = './tree/tool; cat renamed.txt; echo more >> tree/sub/deep.txt; cp renamed.txt copy.txt; mkdir out; echo made > out/made.txt';
-    const run = await system.builder('run', '-c', command, '--input', `${system.folder.path}/tree`, '--input', `${plain}=renamed.txt`, '--json');
+    const command =
+      './tree/tool; cat renamed.txt; echo more >> tree/sub/deep.txt; cp renamed.txt copy.txt; mkdir out; echo made > out/made.txt';
+    const run = await system.builder(
+      'run',
+      '-c',
+      command,
+      '--input',
+      `${system.folder.path}/tree`,
+      '--input',
+      `${plain}=renamed.txt`,
+      '--json',
+    );
     expect(run.code).toBe(0);
-    const last = (await system.json('runs', '--limit', '1')).runs[0];
+    const last = await newest();
     const { artifacts } = await system.json('artifacts', last.id);
-    const table = Object.fromEntries(artifacts.map((one: { path: string; input: string; sameAs: string }) => [one.path, [one.input, one.sameAs]]));
+    const table = Object.fromEntries(artifacts.map((one) => [one.path, [one.input, one.sameAs]]));
     expect(table).toEqual({
       'copy.txt': [null, 'renamed.txt'],
       'out/made.txt': [null, null],
@@ -130,9 +175,12 @@ describe('inputs and artifacts', () => {
   });
 
   it('are kept whatever the outcome', async () => {
-    for (const [command, outcome] of [['echo x > kept; exit 3', 'failed'], ['echo x > kept; kill -9 $$', 'signalled']] as const) {
+    for (const [command, outcome] of [
+      ['echo x > kept; exit 3', 'failed'],
+      ['echo x > kept; kill -9 $$', 'signalled'],
+    ] as const) {
       await system.builder('run', '-c', command);
-      expect((await system.json('runs', '--limit', '1')).runs[0]).toMatchObject({ outcome, artifactCount: 1 });
+      expect(await newest()).toMatchObject({ outcome, artifactCount: 1 });
     }
   });
 });
@@ -142,14 +190,24 @@ describe('a job', () => {
     const script = file('job.sh', 'echo line 1\necho line 2 >&2\necho result > result.txt\n');
     expect((await system.builder('schedule', 'nightly', 'test', script, '--cron', '30 2 * * *', '--tz', 'Europe/Berlin')).code).toBe(0);
     const info = await system.json('info');
-    expect(info.schedule).toContainEqual(expect.objectContaining({ job: 'nightly', cron: '30 2 * * *', tz: 'Europe/Berlin', paused: false }));
+    expect(info.schedule).toContainEqual(
+      expect.objectContaining({ job: 'nightly', cron: '30 2 * * *', tz: 'Europe/Berlin', paused: false }),
+    );
 
     const followed = await system.builder('execute', 'nightly', '--follow');
     expect(followed).toMatchObject({ code: 0, stdout: 'line 1\nline 2\n' });
     const latest = await system.builder('observe-latest', '--job', 'nightly');
     expect(latest).toMatchObject({ code: 0, stdout: 'line 1\nline 2\n' });
-    const [run] = (await system.json('runs', 'nightly')).runs;
-    expect(run).toMatchObject({ job: 'nightly', trigger: 'execute', state: 'finished', outcome: 'succeeded', exitCode: 0, signal: null, attempt: 1 });
+    const run = await newest();
+    expect(run).toMatchObject({
+      job: 'nightly',
+      trigger: 'execute',
+      state: 'finished',
+      outcome: 'succeeded',
+      exitCode: 0,
+      signal: null,
+      attempt: 1,
+    });
     expect((await system.builder('observe', run.id.slice(0, 8), '--from', '2')).stdout).toBe('line 2\n');
     expect(await system.json('show', run.id)).toEqual(run);
     expect(run.log).toMatchObject({ lines: 2, sha256: sha256Of('line 1\nline 2\n'), truncated: false });
@@ -157,7 +215,7 @@ describe('a job', () => {
     const used = await system.builder('schedule', 'nightly', 'test', script);
     expect([used.code, used.stderr]).toEqual([2, expect.stringContaining('nightly')]);
     expect((await system.builder('reschedule', 'nightly', '2031-01-01T06:00:00+01:00')).code).toBe(0);
-    const moved = (await system.json('info')).schedule.find((one: { job: string }) => one.job === 'nightly');
+    const moved = (await system.json('info')).schedule.find((one) => one.job === 'nightly');
     expect(Date.parse(moved.next)).toBeLessThanOrEqual(Date.parse('2031-01-01T05:00:00Z'));
     expect((await system.builder('reschedule', 'nightly', '2001-01-01T06:00:00Z')).code).toBe(2);
     expect((await system.builder('unschedule', 'nightly')).code).toBe(0);
@@ -168,7 +226,7 @@ describe('a job', () => {
   it('that is due runs by itself', async () => {
     const script = file('tick.sh', 'echo tick\n');
     expect((await system.builder('schedule', 'often', 'test', script, '--every', '1s')).code).toBe(0);
-    const run = await until(async () => (await system.json('runs', 'often')).runs.find((one: { state: string }) => one.state === 'finished'), 'a tick to end');
+    const run = await until(async () => (await system.json('runs', 'often')).runs.find((one) => one.state === 'finished'), 'a tick to end');
     expect(run).toMatchObject({ trigger: 'schedule', outcome: 'succeeded' });
     expect((await system.builder('unschedule', 'often')).code).toBe(0);
   });
@@ -176,7 +234,9 @@ describe('a job', () => {
   it('comes from a template', async () => {
     const template = file('greet.sh', 'echo hello %%NAME%% on %%PLATFORM%%\n');
     expect((await system.builder('template', 'set', 'greet', `test=${template}`)).code).toBe(0);
-    expect((await system.builder('schedule', 'greeting', '--template', 'greet', '--param', 'NAME=world', '--period', 'never')).code).toBe(0);
+    expect((await system.builder('schedule', 'greeting', '--template', 'greet', '--param', 'NAME=world', '--period', 'never')).code).toBe(
+      0,
+    );
     expect((await system.builder('execute', 'greeting', '--follow')).stdout).toBe('hello world on test\n');
     expect((await system.builder('schedule', 'nameless', '--template', 'greet')).code).toBe(2);
   });
@@ -184,7 +244,14 @@ describe('a job', () => {
 
 describe('observing', () => {
   it('follows a run that goes on, and ends with its exit code', async () => {
-    const run = await id('run', '--detach', '-c', 'echo begun; while [ ! -e go ]; do sleep 0.05; done; echo done; exit 5', '--timeout', '20s');
+    const run = await id(
+      'run',
+      '--detach',
+      '-c',
+      'echo begun; while [ ! -e go ]; do sleep 0.05; done; echo done; exit 5',
+      '--timeout',
+      '20s',
+    );
     const observer = system.start(['observe', run]);
     await until(() => observer.stdout.includes('begun'), 'the first line');
     const glance = await system.builder('observe', run, '--no-follow');
@@ -205,8 +272,16 @@ describe('observing', () => {
   });
 
   it('as JSON gives the lines and the end', async () => {
-    const lines = (await system.builder('run', '-c', 'echo a; echo b >&2', '--json')).stdout.trim().split('\n').map((line) => JSON.parse(line));
-    expect(lines.filter((line) => 'line' in line).map((line) => line.text).sort()).toEqual(['a', 'b']);
+    const lines = (await system.builder('run', '-c', 'echo a; echo b >&2', '--json')).stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(
+      lines
+        .filter((line) => 'line' in line)
+        .map((line) => line.text)
+        .sort(),
+    ).toEqual(['a', 'b']);
     expect(lines.at(-1)).toEqual({ end: expect.objectContaining({ lines: 2, outcome: 'succeeded' }) });
   });
 });
@@ -270,7 +345,7 @@ describe('bad input', () => {
     expect(refused.stderr).not.toMatch(/\n\s+at /);
   });
 
-  it('leaves no job behind', async () => expect((await system.json('info')).schedule.filter((one: { job: string }) => one.job === 'a')).toEqual([]));
+  it('leaves no job behind', async () => expect((await system.json('info')).schedule.filter((one) => one.job === 'a')).toEqual([]));
 
   it('is JSON under --json', async () => {
     const refused = await system.builder('show', '00000000-0000-4000-8000-000000000000', '--json');

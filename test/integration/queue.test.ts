@@ -1,5 +1,5 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { RunResult } from '../../src/job/run.ts';
 import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
 import { consumeRuns, type Delivery, type Handled } from '../../src/queue/consume.ts';
@@ -41,7 +41,15 @@ afterAll(async () => {
 });
 
 function resultOf(delivery: Delivery, attempt: number, claim: string, given: Partial<RunResult> = {}): RunResult {
-  const made = { outcome: 'succeeded', exitCode: 0, signal: null, reason: null, attempt, claim, attemptsMade: delivery.attemptsMade } as const;
+  const made = {
+    outcome: 'succeeded',
+    exitCode: 0,
+    signal: null,
+    reason: null,
+    attempt,
+    claim,
+    attemptsMade: delivery.attemptsMade,
+  } as const;
   return { ...made, finishedAt: new Date().toISOString(), log: EMPTY_LOG, artifactCount: 0, ...given };
 }
 
@@ -210,8 +218,18 @@ describe('fencing', () => {
     const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
     await queues.redis.set(lock, 'one');
     await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'));
-    await commitResult(queues.redis, { spec, token: 'one', attempt: 1, claim: 'claim-1', result: resultOf(delivery, 1, 'claim-1'), end: null });
-    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-2'))).toMatchObject({ kind: 'adopt', result: { claim: 'claim-1' } });
+    await commitResult(queues.redis, {
+      spec,
+      token: 'one',
+      attempt: 1,
+      claim: 'claim-1',
+      result: resultOf(delivery, 1, 'claim-1'),
+      end: null,
+    });
+    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-2'))).toMatchObject({
+      kind: 'adopt',
+      result: { claim: 'claim-1' },
+    });
     expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({ kind: 'run', attempt: 2 });
   });
 
@@ -273,7 +291,9 @@ describe('platforms', () => {
 
 describe('lists', () => {
   it('page through the newest first, and filter', async () => {
-    const specs = Array.from({ length: 25 }, (_, n) => specOf({ job: n % 2 === 0 ? 'even' : 'odd', createdAt: new Date(1_700_000_000_000 + n * 1000).toISOString() }));
+    const specs = Array.from({ length: 25 }, (_, n) =>
+      specOf({ job: n % 2 === 0 ? 'even' : 'odd', createdAt: new Date(1_700_000_000_000 + n * 1000).toISOString() }),
+    );
     for (const spec of specs) await submitRun(queues, spec);
     const newest = specs.map((spec) => spec.id).reverse();
     const first = await listRuns(queues, { limit: 10 });

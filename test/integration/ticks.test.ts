@@ -95,7 +95,9 @@ describe('a schedule', () => {
   it('refuses a used name, and then changes nothing', async () => {
     const first = definitionOf('daily', periodFrom('daily', Date.now()));
     await putJob(queues, first, { onlyNew: true });
-    await expect(putJob(queues, definitionOf('daily', { kind: 'never' }), { onlyNew: true })).rejects.toMatchObject({ code: 'name-in-use' });
+    await expect(putJob(queues, definitionOf('daily', { kind: 'never' }), { onlyNew: true })).rejects.toMatchObject({
+      code: 'name-in-use',
+    });
     expect(await getJob(queues, 'daily')).toEqual(first);
     expect(await tickQueue(queues).getJobSchedulersCount()).toBe(1);
   });
@@ -113,7 +115,11 @@ describe('a schedule', () => {
   it('that is removed leaves no tick', async () => {
     await putJob(queues, definitionOf('gone', { kind: 'at', atMs: Date.now() + 60_000 }), { onlyNew: true });
     await putJob(queues, definitionOf('gone-too', periodFrom('daily', Date.now())), { onlyNew: true });
-    expect([await removeJob(queues, 'gone'), await removeJob(queues, 'gone-too'), await removeJob(queues, 'gone')]).toEqual([true, true, false]);
+    expect([await removeJob(queues, 'gone'), await removeJob(queues, 'gone-too'), await removeJob(queues, 'gone')]).toEqual([
+      true,
+      true,
+      false,
+    ]);
     expect(await tickQueue(queues).getJobCountByTypes('delayed', 'waiting', 'prioritized')).toBe(0);
   });
 });

@@ -25,7 +25,20 @@ export async function startRedis(): Promise<TestRedis> {
   let child: ChildProcess | null = null;
   const start = async (): Promise<void> => {
     const program = existsSync(FETCHED) ? FETCHED : 'redis-server';
-    const options = ['--port', '0', '--unixsocket', 'r.sock', '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '', '--maxmemory-policy', 'noeviction'];
+    const options = [
+      '--port',
+      '0',
+      '--unixsocket',
+      'r.sock',
+      '--appendonly',
+      'yes',
+      '--appendfsync',
+      'everysec',
+      '--save',
+      '',
+      '--maxmemory-policy',
+      'noeviction',
+    ];
     child = spawn(program, options, { cwd: folder.path, stdio: 'ignore' });
     child.on('error', () => undefined);
     await until(() => answers(socket), 'redis-server to answer (is it on the PATH?)');

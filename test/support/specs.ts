@@ -14,5 +14,15 @@ export function specOf(given: Partial<RunSpec> = {}): RunSpec {
 export function definitionOf(name: string, schedule: Schedule, given: Partial<JobDefinition> = {}): JobDefinition {
   const now = new Date().toISOString();
   const source = { kind: 'script', platform: 'test', script: NO_SCRIPT };
-  return JobDefinition.parse({ id: randomUUID(), name, source, schedule, extraTickMs: null, paused: false, createdAt: now, updatedAt: now, ...given });
+  return JobDefinition.parse({
+    id: randomUUID(),
+    name,
+    source,
+    schedule,
+    extraTickMs: null,
+    paused: false,
+    createdAt: now,
+    updatedAt: now,
+    ...given,
+  });
 }

@@ -2,6 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Info } from '../../src/job/api.ts';
+import type { Artifact } from '../../src/job/artifact.ts';
+import type { Run } from '../../src/job/run.ts';
 import { type TempFolder, tempFolder } from './temp.ts';
 import { until } from './until.ts';
 
@@ -38,7 +41,9 @@ export function startProgram(args: string[], o: ProgramOptions = {}): Program {
   child.stdin.on('error', () => undefined);
   child.stdin.end(o.input ?? '');
   const textOf = (stream: 'stdout' | 'stderr'): string => Buffer.concat(out[stream]).toString();
-  const ended = new Promise<Finished>((resolve) => child.on('close', (code) => resolve({ code, stdout: textOf('stdout'), stderr: textOf('stderr') })));
+  const ended = new Promise<Finished>((resolve) =>
+    child.on('close', (code) => resolve({ code, stdout: textOf('stdout'), stderr: textOf('stderr') })),
+  );
   return {
     child,
     ended,
@@ -51,6 +56,9 @@ export function startProgram(args: string[], o: ProgramOptions = {}): Program {
   };
 }
 
+/** What one or another command answers under `--json`. */
+export type Answer = Run & Info & { runs: Run[]; artifacts: Artifact[]; token: string };
+
 export interface System {
   folder: TempFolder;
   /** DIR of `up`. */
@@ -61,7 +69,7 @@ export interface System {
   /** Runs a producer's command to its end. */
   builder(...args: string[]): Promise<Finished>;
   /** The same with `--json`, parsed; fails the test unless it ended with 0. */
-  json(...args: string[]): Promise<any>;
+  json(...args: string[]): Promise<Answer>;
   /** Starts a producer's command. */
   start(args: string[], o?: ProgramOptions): Program;
   /** Pid of a program that `up` started; waits until it is another than `not`. */
@@ -78,7 +86,10 @@ export async function startSystem(...flags: string[]): Promise<System> {
   const home = { XDG_CONFIG_HOME: `${folder.path}/config` };
   const launch = async (): Promise<Pick<System, 'up' | 'url' | 'token'>> => {
     const up = startProgram(['up', '--data', dir, '--port', '0', '--platform', 'test', ...flags], { cwd, env: home });
-    const line = await until(() => (up.child.exitCode === null ? /serves (http:\S+)/.exec(up.stdout)?.[1] : `ended: ${up.stderr}`), 'up to serve');
+    const line = await until(
+      () => (up.child.exitCode === null ? /serves (http:\S+)/.exec(up.stdout)?.[1] : `ended: ${up.stderr}`),
+      'up to serve',
+    );
     if (line.startsWith('ended')) throw new Error(`up ${line}`);
     return { up, url: line, token: JSON.parse(readFileSync(`${dir}/client.json`, 'utf8')).token };
   };
@@ -113,7 +124,7 @@ export async function startSystem(...flags: string[]): Promise<System> {
 }
 
 /** The state of a run, asked over HTTP. */
-export async function runOf(system: System, id: string): Promise<any> {
+export async function runOf(system: System, id: string): Promise<Run> {
   const answer = await fetch(`${system.url}/api/v1/runs/${id}`, { headers: { authorization: `Bearer ${system.token}` } });
-  return answer.json();
+  return (await answer.json()) as Run;
 }

@@ -1,5 +1,5 @@
 /** Temporary folders of the tests, below the checkout's ignored `.test/`. */
-import { mkdtempSync, mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../.test/', import.meta.url));

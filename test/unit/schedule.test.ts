@@ -29,13 +29,21 @@ describe('a period', () => {
 
 describe('cron across daylight saving', () => {
   it('runs a local time that does not exist once, at the first valid minute after', () => {
-    expect(cron('30 2 * * *', 'Europe/Berlin', '2026-03-28T00:00:00Z', 3)).toEqual(['2026-03-28T01:30Z', '2026-03-29T01:00Z', '2026-03-30T00:30Z']);
+    expect(cron('30 2 * * *', 'Europe/Berlin', '2026-03-28T00:00:00Z', 3)).toEqual([
+      '2026-03-28T01:30Z',
+      '2026-03-29T01:00Z',
+      '2026-03-30T00:30Z',
+    ]);
     expect(cron('15,45 2 * * *', 'Europe/Berlin', '2026-03-28T12:00:00Z', 2)).toEqual(['2026-03-29T01:00Z', '2026-03-30T00:15Z']);
     expect(cron('0 0 * * *', 'America/Sao_Paulo', '2018-11-03T12:00:00Z', 2)).toEqual(['2018-11-04T03:00Z', '2018-11-05T02:00Z']);
   });
 
   it('runs it also where clocks move by half an hour', () => {
-    expect(cron('15 2 * * *', 'Australia/Lord_Howe', '2026-10-02T12:00:00Z', 3)).toEqual(['2026-10-02T15:45Z', '2026-10-03T15:30Z', '2026-10-04T15:15Z']);
+    expect(cron('15 2 * * *', 'Australia/Lord_Howe', '2026-10-02T12:00:00Z', 3)).toEqual([
+      '2026-10-02T15:45Z',
+      '2026-10-03T15:30Z',
+      '2026-10-04T15:15Z',
+    ]);
   });
 
   it('runs a local time that exists twice once', () => {
@@ -45,8 +53,16 @@ describe('cron across daylight saving', () => {
   });
 
   it('goes on hour by hour where the hours are not fixed', () => {
-    expect(cron('0 * * * *', 'Europe/Berlin', '2026-10-24T23:30:00Z', 3)).toEqual(['2026-10-25T00:00Z', '2026-10-25T01:00Z', '2026-10-25T02:00Z']);
-    expect(cron('*/30 * * * *', 'Europe/Berlin', '2026-03-29T00:10:00Z', 3)).toEqual(['2026-03-29T00:30Z', '2026-03-29T01:00Z', '2026-03-29T01:30Z']);
+    expect(cron('0 * * * *', 'Europe/Berlin', '2026-10-24T23:30:00Z', 3)).toEqual([
+      '2026-10-25T00:00Z',
+      '2026-10-25T01:00Z',
+      '2026-10-25T02:00Z',
+    ]);
+    expect(cron('*/30 * * * *', 'Europe/Berlin', '2026-03-29T00:10:00Z', 3)).toEqual([
+      '2026-03-29T00:30Z',
+      '2026-03-29T01:00Z',
+      '2026-03-29T01:30Z',
+    ]);
   });
 
   it('never gives a tick twice, nor one that is past', () => {

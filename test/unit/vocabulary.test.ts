@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { inputsConflict, InputFile } from '../../src/job/artifact.ts';
+import { InputFile, inputsConflict } from '../../src/job/artifact.ts';
 import { formatDuration, parseDuration } from '../../src/job/duration.ts';
 import { checkName, checkRelativePath, tickRunId } from '../../src/job/names.ts';
 import { exitCodeOf } from '../../src/job/outcome.ts';
@@ -29,7 +29,8 @@ describe('a duration', () => {
 
 describe('the exit code of a follower', () => {
   it('is the script’s own', () => expect([ending('succeeded', 0), ending('failed', 7), ending('failed', 255)]).toEqual([0, 7, 255]));
-  it('is 128 and the signal’s number', () => expect([ending('signalled', null, 'SIGKILL'), ending('signalled', null, 'SIG35')]).toEqual([137, 163]));
+  it('is 128 and the signal’s number', () =>
+    expect([ending('signalled', null, 'SIGKILL'), ending('signalled', null, 'SIG35')]).toEqual([137, 163]));
   it('tells what builder did', () => {
     expect([ending('timed-out'), ending('cancelled'), ending('lost'), ending('refused')]).toEqual([124, 130, 125, 125]);
   });
@@ -66,7 +67,9 @@ describe('inputs', () => {
 
 describe('a template', () => {
   it('takes its parameters, and the platform from builder', () => {
-    expect(renderTemplate('build %%PACKAGE%% on %%PLATFORM%% %%PACKAGE%%', 'debian-12', { PACKAGE: '$& 100%' })).toBe('build $& 100% on debian-12 $& 100%');
+    expect(renderTemplate('build %%PACKAGE%% on %%PLATFORM%% %%PACKAGE%%', 'debian-12', { PACKAGE: '$& 100%' })).toBe(
+      'build $& 100% on debian-12 $& 100%',
+    );
     expect(parametersOf('%%A%% %%B%% %%A%% %%c%%')).toEqual(['A', 'B']);
   });
   it('names the parameters that have no value', () => expect(() => renderTemplate('%%A%% %%B%%', 'p', { A: '1' })).toThrow(/parameter B/));

@@ -3,9 +3,9 @@ import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { FastifyAdapter } from '@bull-board/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { TICK_QUEUE } from '../../redis/keys.ts';
 import { knownPlatforms } from '../../queue/platform-sets.ts';
 import { tickQueue } from '../../queue/queues.ts';
+import { TICK_QUEUE } from '../../redis/keys.ts';
 import { asBuilderError } from '../../service/errors.ts';
 import type { ServerContext } from '../server-context.ts';
 import { press } from './buttons.ts';
@@ -14,15 +14,22 @@ import { RunQueueAdapter } from './run-queue-adapter.ts';
 const BASE = '/board';
 const API = `${BASE}/api`;
 /** Bull Board's own script, styles of elements, nothing from elsewhere. */
-const CONTENT_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'";
+const CONTENT_POLICY =
+  "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'";
 
 export async function boardPlugin(app: FastifyInstance, { context }: { context: ServerContext }): Promise<void> {
   const server = new FastifyAdapter().setBasePath(BASE);
-  const tick = new BullMQAdapter(tickQueue(context.queues), { readOnlyMode: true, displayName: TICK_QUEUE, description: 'When jobs are due' });
+  const tick = new BullMQAdapter(tickQueue(context.queues), {
+    readOnlyMode: true,
+    displayName: TICK_QUEUE,
+    description: 'When jobs are due',
+  });
   const board = createBullBoard({
     queues: [tick],
     serverAdapter: server,
-    options: { uiConfig: { boardTitle: 'builder', boardLogo: { path: '', width: 0, height: 0 }, miscLinks: [{ text: 'Sign out', url: '/signout' }] } },
+    options: {
+      uiConfig: { boardTitle: 'builder', boardLogo: { path: '', width: 0, height: 0 }, miscLinks: [{ text: 'Sign out', url: '/signout' }] },
+    },
   });
   server.setErrorHandler((thrown) => {
     const { status, body } = toldByBoard(thrown);

@@ -47,8 +47,12 @@ const BUTTONS: Button[] = [
   button('PUT', `${QUEUE}/pause`, ({ queues }, { platform }) => operations.pausePlatform(queues, platform)),
   button('PUT', `${QUEUE}/resume`, ({ queues }, { platform }) => operations.resumePlatform(queues, platform)),
   button('PUT', `${QUEUE}/promote`, ({ queues }, { platform }) => operations.promoteAll(queues, platform)),
-  button('PUT', `${QUEUE}/retry/(?<state>[^/]+)`, ({ queues }, { platform, state }) => operations.retryState(queues, platform, endedState(state))),
-  button('PUT', `${QUEUE}/clean/(?<state>[^/]+)`, ({ queues }, { platform, state }) => operations.cleanState(queues, platform, cleanableState(state))),
+  button('PUT', `${QUEUE}/retry/(?<state>[^/]+)`, ({ queues }, { platform, state }) =>
+    operations.retryState(queues, platform, endedState(state)),
+  ),
+  button('PUT', `${QUEUE}/clean/(?<state>[^/]+)`, ({ queues }, { platform, state }) =>
+    operations.cleanState(queues, platform, cleanableState(state)),
+  ),
   button('POST', `${QUEUE}/add`, addRun),
   button('PUT', `${QUEUE}/(?<id>[^/]+)/retry`, ({ queues }, { id }) => retryRun(queues, id)),
   button('PUT', `${QUEUE}/(?<id>[^/]+)/clean`, ({ queues }, { platform, id }) => operations.removeJobOfRun(queues, platform, id)),
@@ -66,7 +70,7 @@ const INSTEAD: [RegExp, string][] = [
 /** Throws BuilderError for what is refused: `conflict`, `not-found`, `invalid-value`. */
 export async function press(context: ServerContext, { method, path, body }: Press): Promise<unknown> {
   for (const one of BUTTONS) {
-    const groups = one.method === method ? one.path.exec(path)?.groups ?? (one.path.test(path) ? {} : null) : null;
+    const groups = one.method === method ? (one.path.exec(path)?.groups ?? (one.path.test(path) ? {} : null)) : null;
     if (groups === null || groups === undefined) continue;
     const platform = groups.queue === undefined ? '' : await platformOf(context, decodeURIComponent(groups.queue));
     return (await one.act(context, { platform, id: decodeURIComponent(groups.id ?? ''), state: groups.state ?? '', body })) ?? {};
@@ -80,7 +84,8 @@ function button(method: string, path: string, act: Action): Button {
 }
 
 async function platformOf(context: ServerContext, queue: string): Promise<string> {
-  if (queue === TICK_QUEUE) throw new BuilderError('conflict', 'ticks are read-only here; schedules belong to jobs: builder schedule, reschedule, unschedule');
+  if (queue === TICK_QUEUE)
+    throw new BuilderError('conflict', 'ticks are read-only here; schedules belong to jobs: builder schedule, reschedule, unschedule');
   const platform = checkName('platform', queue.replace(/^run-/, ''));
   if (!(await knownPlatforms(context.queues)).includes(platform)) throw new BuilderError('not-found', `no such queue: ${queue}`);
   return platform;
@@ -91,7 +96,10 @@ async function addRun(context: ServerContext, { platform, body }: Place): Promis
   const data = typeof body === 'object' && body !== null && 'data' in body ? body.data : undefined;
   const parsed = SubmitRun.safeParse({ ...(typeof data === 'object' && data !== null ? data : {}), platform });
   if (!parsed.success) {
-    throw new BuilderError('invalid-value', `expected the data of a run such as {"script": "true"}: ${describeIssues(parsed.error.issues)}`);
+    throw new BuilderError(
+      'invalid-value',
+      `expected the data of a run such as {"script": "true"}: ${describeIssues(parsed.error.issues)}`,
+    );
   }
   const { script, ...options } = parsed.data;
   await checkInputs(context, options.inputs);

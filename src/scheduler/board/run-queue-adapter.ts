@@ -1,9 +1,9 @@
 /** A platform's queue as Bull Board shows it: its jobs are runs, with their console and a link to their page. */
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
-import { type LogEntry, parseLogEntry, textOf } from '../../job/log-entry.ts';
 import { limits } from '../../job/limits.ts';
+import { type LogEntry, parseLogEntry, textOf } from '../../job/log-entry.ts';
 import { readLog } from '../../logs/reader.ts';
-import { lastLine, type LogId } from '../../logs/stream.ts';
+import { type LogId, lastLine } from '../../logs/stream.ts';
 import { platformQueue } from '../../queue/queues.ts';
 import { readRecord } from '../../queue/records.ts';
 import type { ServerContext } from '../server-context.ts';

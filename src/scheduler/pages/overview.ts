@@ -7,7 +7,11 @@ export function overviewPage(info: Info, recent: Run[]): Html {
   const queues = Object.entries(info.queues);
   const waiting = queues.map(([platform, { waiting: count, delayed }]) => {
     const workers = info.workers.filter((worker) => worker.platforms.includes(platform)).length;
-    const note = info.droppedPlatforms.includes(platform) ? 'dropped' : workers === 0 ? 'no worker' : `${workers} worker${workers === 1 ? '' : 's'}`;
+    const note = info.droppedPlatforms.includes(platform)
+      ? 'dropped'
+      : workers === 0
+        ? 'no worker'
+        : `${workers} worker${workers === 1 ? '' : 's'}`;
     return html`<tr><td>${platform}</td><td>${count}</td><td>${delayed}</td><td>${note}</td></tr>`;
   });
   const schedule = info.schedule.map(
@@ -15,7 +19,8 @@ export function overviewPage(info: Info, recent: Run[]): Html {
       html`<tr><td>${entry.job}</td><td>${entry.paused ? 'paused' : (entry.next ?? 'never')}</td><td>${entry.period ?? entry.cron ?? entry.every ?? entry.at}${entry.tz === null ? '' : ` (${entry.tz})`}</td></tr>`,
   );
   const workers = info.workers.map(
-    (worker) => html`<tr><td>${worker.name}</td><td>${worker.platforms.join(', ')}</td><td>${worker.running} of ${worker.concurrency}</td><td>${worker.sandbox}</td><td>${worker.version}</td></tr>`,
+    (worker) =>
+      html`<tr><td>${worker.name}</td><td>${worker.platforms.join(', ')}</td><td>${worker.running} of ${worker.concurrency}</td><td>${worker.sandbox}</td><td>${worker.version}</td></tr>`,
   );
   return html`${heading()}
 <h1>Running</h1>${runTable(info.running, 'Nothing runs.')}

@@ -18,7 +18,8 @@ export function runPage(run: Run, artifacts: Artifact[]): Html {
   ];
   const files = artifacts.map((artifact) => {
     const path = artifact.path.split('/').map(encodeURIComponent).join('/');
-    const note = artifact.input === null ? (artifact.sameAs === null ? '' : `same as input ${artifact.sameAs}`) : `input, ${artifact.input}`;
+    const note =
+      artifact.input === null ? (artifact.sameAs === null ? '' : `same as input ${artifact.sameAs}`) : `input, ${artifact.input}`;
     return html`<tr><td><a href="/api/v1/runs/${run.id}/artifacts/${path}" download>${artifact.path}</a></td><td>${artifact.bytes}</td><td class="mono">${artifact.sha256.slice(0, 16)}…</td><td>${note}</td></tr>`;
   });
   return html`${heading()}

@@ -1,8 +1,8 @@
 /** Signing in turns a token into a session cookie; signing out ends it. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { BuilderError } from '../../service/errors.ts';
-import { isSameOrigin, sessionCookie } from '../session.ts';
 import type { ServerContext } from '../server-context.ts';
+import { isSameOrigin, sessionCookie } from '../session.ts';
 import { html, sendPage } from './html.ts';
 
 export function signInRoutes(app: FastifyInstance, { access }: ServerContext): void {

@@ -11,7 +11,9 @@ import type { ServerContext } from '../server-context.ts';
 type ByPath = { Params: { id: string; '*': string } };
 
 export function artifactRoutes(app: FastifyInstance, context: ServerContext): void {
-  app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request) => ({ artifacts: await artifactsOf(context, request.params.id) }));
+  app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request) => ({
+    artifacts: await artifactsOf(context, request.params.id),
+  }));
   app.route<ByPath>({
     method: ['GET', 'HEAD'],
     url: '/runs/:id/artifacts/*',
@@ -19,7 +21,8 @@ export function artifactRoutes(app: FastifyInstance, context: ServerContext): vo
     handler: async (request, reply) => {
       const path = request.params['*'];
       const artifact = (await artifactsOf(context, request.params.id)).find((one) => one.path === path);
-      if (artifact === undefined) throw new BuilderError('not-found', `no such artifact of run ${request.params.id}: ${JSON.stringify(path)}`);
+      if (artifact === undefined)
+        throw new BuilderError('not-found', `no such artifact of run ${request.params.id}: ${JSON.stringify(path)}`);
       return sendArtifact(context, request, reply, artifact);
     },
   });
@@ -33,7 +36,12 @@ async function artifactsOf({ queues, store }: ServerContext, name: string): Prom
   return (await readManifest(store, id, result.attempt, result.claim))?.artifacts ?? [];
 }
 
-async function sendArtifact({ store }: ServerContext, request: FastifyRequest, reply: FastifyReply, artifact: Artifact): Promise<FastifyReply> {
+async function sendArtifact(
+  { store }: ServerContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  artifact: Artifact,
+): Promise<FastifyReply> {
   const etag = `"${artifact.sha256}"`;
   reply.headers({
     etag,

@@ -41,7 +41,8 @@ async function storeInput(store: Store, request: FastifyRequest): Promise<Stored
   const length = request.headers['content-length'];
   if (Number(length ?? 0) > limits.inputBytesMax) throw tooLarge(`${length}`);
   if (typeof declared === 'string') {
-    if (!SHA256_PATTERN.test(declared)) throw new BuilderError('invalid-value', 'expected X-Content-SHA256 of 64 hexadecimal digits, got something else');
+    if (!SHA256_PATTERN.test(declared))
+      throw new BuilderError('invalid-value', 'expected X-Content-SHA256 of 64 hexadecimal digits, got something else');
     if (length !== undefined) return put(store, { sha256: declared, bytes: Number(length), open: once(body) }, body);
   }
   return throughFile(store, body, typeof declared === 'string' ? declared : null);
@@ -51,10 +52,11 @@ async function put(store: Store, source: BlobSource, body: Readable): Promise<St
   try {
     const how = await store.putBlob(source);
     // What is known already is read to its end, so that the answer finds a client that listens.
-    if (how === 'known') for await (const _ of body) continue;
+    if (how === 'known') for await (const _ of body);
     return { sha256: source.sha256, bytes: source.bytes, how };
   } catch (cause) {
-    if (cause instanceof ContentMismatch) throw new BuilderError('invalid-value', `expected the content that was declared: ${cause.message}`, { cause });
+    if (cause instanceof ContentMismatch)
+      throw new BuilderError('invalid-value', `expected the content that was declared: ${cause.message}`, { cause });
     throw cause;
   }
 }
@@ -74,7 +76,8 @@ async function throughFile(store: Store, body: Readable, declared: string | null
     });
     await pipeline(body, count, createWriteStream(path, { mode: 0o600 }));
     const sha256 = hash.digest('hex');
-    if (declared !== null && declared !== sha256) throw new BuilderError('invalid-value', `expected content with SHA-256 ${declared}, got ${sha256}`);
+    if (declared !== null && declared !== sha256)
+      throw new BuilderError('invalid-value', `expected content with SHA-256 ${declared}, got ${sha256}`);
     return await put(store, { sha256, bytes, open: () => createReadStream(path, { highWaterMark: 1024 * 1024 }) }, Readable.from([]));
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -85,7 +88,8 @@ async function throughFile(store: Store, body: Readable, declared: string | null
 function once(body: Readable): () => Readable {
   let taken = false;
   return () => {
-    if (taken) throw new BuilderError('store-unavailable', 'expected the store to take the input at once, got a fault of it; send it again');
+    if (taken)
+      throw new BuilderError('store-unavailable', 'expected the store to take the input at once, got a fault of it; send it again');
     taken = true;
     return body;
   };

@@ -41,12 +41,23 @@ export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
     const definition = await existing(context, request.params.name);
     const specs = await specsOfJob(queues, context.storeScript, { definition, trigger: 'execute', platform, idOf: newRunId });
     await submitRuns(queues, specs);
-    const runs = await viewsOf(queues, specs.map(({ id }) => id));
+    const runs = await viewsOf(
+      queues,
+      specs.map(({ id }) => id),
+    );
     return reply.status(201).send({ runs });
   });
   app.post<Named>('/jobs/:name/reschedule', async (request) => {
     const { next, period } = parse(Reschedule, request.body);
-    return jobView(context, await rescheduleJob(queues, request.params.name, checked(() => parseMoment(next)), period));
+    return jobView(
+      context,
+      await rescheduleJob(
+        queues,
+        request.params.name,
+        checked(() => parseMoment(next)),
+        period,
+      ),
+    );
   });
 }
 
@@ -78,12 +89,17 @@ async function definitionOf(context: ServerContext, { name, wanted, known }: Wan
   return definition;
 }
 
-async function sourceOf(context: ServerContext, { platform, script, template, params }: Pick<PutJob, 'platform' | 'script' | 'template' | 'params'>): Promise<object> {
+async function sourceOf(
+  context: ServerContext,
+  { platform, script, template, params }: Pick<PutJob, 'platform' | 'script' | 'template' | 'params'>,
+): Promise<object> {
   if (template !== undefined) {
-    if (script !== undefined || platform !== undefined) throw new BuilderError('invalid-value', 'expected a script and its platform, or a template, got both');
+    if (script !== undefined || platform !== undefined)
+      throw new BuilderError('invalid-value', 'expected a script and its platform, or a template, got both');
     return { kind: 'template', template, params: params ?? {} };
   }
-  if (script === undefined || platform === undefined) throw new BuilderError('invalid-value', 'expected a script and its platform, or a template, got neither');
+  if (script === undefined || platform === undefined)
+    throw new BuilderError('invalid-value', 'expected a script and its platform, or a template, got neither');
   if (params !== undefined) throw new BuilderError('invalid-value', 'expected params with a template alone');
   return { kind: 'script', platform, script: await context.storeScript(script) };
 }

@@ -47,7 +47,12 @@ interface Sending {
 async function send({ logger }: ServerContext, { reply, format, chunks, gone }: Sending): Promise<void> {
   reply.hijack();
   const { raw } = reply;
-  raw.writeHead(200, { ...reply.getHeaders(), 'content-type': format.contentType, 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as Record<string, string>);
+  raw.writeHead(200, {
+    ...reply.getHeaders(),
+    'content-type': format.contentType,
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+  } as Record<string, string>);
   // A follower of a run that waits hears at once that it is connected.
   raw.flushHeaders();
   const ping = isEventStream(format) ? setInterval(() => raw.write(': waiting\n\n'), limits.eventStreamPingMs) : undefined;

@@ -16,12 +16,32 @@ export function metricRoutes(app: FastifyInstance, { queues }: ServerContext): v
     const platforms = Object.entries(byPlatform);
     const metrics: Metric[] = [
       { name: 'builder_info', help: 'Version of this server.', values: [{ labels: { version: version() }, value: 1 }] },
-      gauge('builder_runs_waiting', 'Runs that wait for a worker.', platforms.map(([platform, queue]) => [platform, queue.waiting])),
-      gauge('builder_runs_delayed', 'Runs that wait for a moment.', platforms.map(([platform, queue]) => [platform, queue.delayed])),
-      gauge('builder_runs_running', 'Runs that a worker executes.', platforms.map(([platform]) => [platform, running.filter((run) => run.platform === platform).length])),
-      gauge('builder_platform_dropped', 'Platforms that take no runs.', platforms.map(([platform]) => [platform, droppedPlatforms.includes(platform) ? 1 : 0])),
+      gauge(
+        'builder_runs_waiting',
+        'Runs that wait for a worker.',
+        platforms.map(([platform, queue]) => [platform, queue.waiting]),
+      ),
+      gauge(
+        'builder_runs_delayed',
+        'Runs that wait for a moment.',
+        platforms.map(([platform, queue]) => [platform, queue.delayed]),
+      ),
+      gauge(
+        'builder_runs_running',
+        'Runs that a worker executes.',
+        platforms.map(([platform]) => [platform, running.filter((run) => run.platform === platform).length]),
+      ),
+      gauge(
+        'builder_platform_dropped',
+        'Platforms that take no runs.',
+        platforms.map(([platform]) => [platform, droppedPlatforms.includes(platform) ? 1 : 0]),
+      ),
       { name: 'builder_workers', help: 'Workers that are alive.', values: [{ value: workers.length }] },
-      { name: 'builder_worker_slots', help: 'Runs that the workers take at a time.', values: [{ value: workers.reduce((sum, one) => sum + one.concurrency, 0) }] },
+      {
+        name: 'builder_worker_slots',
+        help: 'Runs that the workers take at a time.',
+        values: [{ value: workers.reduce((sum, one) => sum + one.concurrency, 0) }],
+      },
       { name: 'builder_jobs', help: 'Jobs that are defined.', values: [{ value: schedule.length }] },
       { name: 'process_resident_memory_bytes', help: 'Resident memory of this server.', values: [{ value: process.memoryUsage.rss() }] },
     ];

@@ -49,7 +49,9 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
     const { reason } = parse(Cancel, request.body);
     return requestCancel(queues, await resolveRunId(queues, request.params.id), reason ?? null);
   });
-  app.post<ById>('/runs/:id/rerun', async (request, reply) => reply.status(201).send(await rerun(context, await resolveRunId(queues, request.params.id))));
+  app.post<ById>('/runs/:id/rerun', async (request, reply) =>
+    reply.status(201).send(await rerun(context, await resolveRunId(queues, request.params.id))),
+  );
 }
 
 async function specOf(context: ServerContext, { script, ...options }: SubmitRun, id: string): Promise<RunSpec> {
@@ -61,13 +63,17 @@ async function rerun({ queues, store }: ServerContext, id: string): Promise<Run>
   const record = await readRecord(queues.redis, id);
   if (record === null) throw new BuilderError('not-found', `no such run: ${id}`);
   const spec = RunSpec.parse({ ...record.spec, id: newRunId(), trigger: 'rerun', createdAt: new Date().toISOString() });
-  if ((await store.statBlob(spec.script.sha256)) === null) throw new BuilderError('not-found', `expected the script of ${id} in the store, got nothing`);
+  if ((await store.statBlob(spec.script.sha256)) === null)
+    throw new BuilderError('not-found', `expected the script of ${id} in the store, got nothing`);
   await submitRun(queues, spec);
   return getRun(queues, spec.id);
 }
 
 /** Fresh ids; under an `Idempotency-Key` those that the first request with it took. */
-async function idsFor(context: ServerContext, o: { key: string | string[] | undefined; tokenId: string; wanted: SubmitRun[] }): Promise<string[]> {
+async function idsFor(
+  context: ServerContext,
+  o: { key: string | string[] | undefined; tokenId: string; wanted: SubmitRun[] },
+): Promise<string[]> {
   const fresh = o.wanted.map(newRunId);
   if (o.key === undefined) return fresh;
   if (typeof o.key !== 'string' || o.key === '' || o.key.length > IDEMPOTENCY_KEY_CHARS_MAX) {

@@ -25,7 +25,8 @@ export function templateRoutes(app: FastifyInstance, { queues }: ServerContext):
     return reply.status(known === null ? 201 : 200).send({ name, scripts });
   });
   app.delete<Named>('/templates/:name', async (request, reply) => {
-    if (!(await removeTemplate(queues, request.params.name))) throw new BuilderError('not-found', `no such template: ${request.params.name}`);
+    if (!(await removeTemplate(queues, request.params.name)))
+      throw new BuilderError('not-found', `no such template: ${request.params.name}`);
     return reply.status(204).send();
   });
 }

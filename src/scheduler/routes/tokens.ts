@@ -12,7 +12,10 @@ export function tokenRoutes(app: FastifyInstance, { queues: { redis } }: ServerC
   app.get('/tokens', admin, async () => ({ tokens: await listTokens(redis) }));
   app.post('/tokens', admin, async (request, reply) => {
     const { name, scope } = parse(CreateToken, request.body);
-    return reply.status(201).header('cache-control', 'no-store').send(await createToken(redis, name, scope));
+    return reply
+      .status(201)
+      .header('cache-control', 'no-store')
+      .send(await createToken(redis, name, scope));
   });
   app.delete<{ Params: { id: string } }>('/tokens/:id', admin, async (request, reply) => {
     if (!(await revokeToken(redis, request.params.id))) throw new BuilderError('not-found', `no such token: ${request.params.id}`);

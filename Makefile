@@ -1,0 +1,44 @@
+# What a newcomer types. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Folders too: their time changes when a file in them goes.
+SOURCES := $(shell find src workers -type d -o -type f) tsconfig.json tsconfig.build.json
+PACKAGES := node_modules/.package-lock.json
+BUILT := dist/.built
+
+.PHONY: help build demo test check clean redis
+
+help:
+	@echo 'make build   npm packages and the programs: leaves bin/builder runnable in the checkout'
+	@echo 'make demo    the whole system at work on this checkout: schedules a job, runs it twice, checks its artifacts'
+	@echo 'make test    the whole test suite (one file: npm test -- test/integration/stores.test.ts)'
+	@echo 'make check   types, lint, import rules, formatting, dead code'
+	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/'
+
+build: $(BUILT)
+
+$(PACKAGES): package-lock.json
+	@sh scripts/npm-packages.sh
+
+$(BUILT): $(PACKAGES) $(SOURCES)
+	@npm run --silent build
+	@touch $@
+
+redis:
+	@sh scripts/fetch-redis.sh
+
+demo: build redis
+	@sh scripts/demo.sh
+
+# The checkout's own tools come last: what the system has is preferred.
+test: build redis
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" npm test --silent
+
+check: $(PACKAGES)
+	@npm run --silent check
+
+clean:
+	rm -rf dist node_modules .tools .demo .test
