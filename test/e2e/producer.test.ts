@@ -216,7 +216,7 @@ describe('a job', () => {
     expect([used.code, used.stderr]).toEqual([2, expect.stringContaining('nightly')]);
     expect((await system.builder('reschedule', 'nightly', '2031-01-01T06:00:00+01:00')).code).toBe(0);
     const moved = (await system.json('info')).schedule.find((one) => one.job === 'nightly');
-    expect(Date.parse(moved.next)).toBeLessThanOrEqual(Date.parse('2031-01-01T05:00:00Z'));
+    expect(Date.parse(moved?.next ?? '')).toBeLessThanOrEqual(Date.parse('2031-01-01T05:00:00Z'));
     expect((await system.builder('reschedule', 'nightly', '2001-01-01T06:00:00Z')).code).toBe(2);
     expect((await system.builder('unschedule', 'nightly')).code).toBe(0);
     expect((await system.builder('unschedule', 'nightly')).code).toBe(66);
