@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
-import { alive, executorsHere, removeRuns, run, runsFolder, SCRIPTS } from '../support/executing.ts';
+import { alive, executorsHere, removeRuns, run, runsFolder } from '../support/executing.ts';
 import { until } from '../support/until.ts';
 
 const executors = await executorsHere(['bwrap', 'unshare']);
@@ -49,7 +49,7 @@ describe.each(executors.filter(([name]) => name === 'bwrap'))('Under %s', (_name
     await run(execute, 'exit 0');
     const lines = [
       'touch here /tmp/there /dev/shm/there',
-      `touch ${SCRIPTS}new 2>&1 && echo written`,
+      `touch /etc/builder-was-here 2>&1 && echo written`,
       `ls ${secret} | wc -l`,
       'ls ../.. | wc -l',
       `touch ../../new ${secret}/new 2>/dev/null && echo written`,
