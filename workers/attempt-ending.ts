@@ -21,9 +21,9 @@ export function endingOf(executed: Executed, spec: RunSpec, cancelReason: string
     case 'cancelled':
       return { ...facts, outcome: 'cancelled', reason: `cancelled: ${cancelReason ?? 'asked for'}` };
     case 'exited':
-      if (signal !== null) return { ...facts, outcome: 'signalled', reason: `signal: ended by ${signal}` };
+      if (signal !== null) return { ...facts, outcome: 'signalled', reason: null };
       if (exitCode === 0) return { ...facts, outcome: 'succeeded', reason: null };
-      return { ...facts, outcome: 'failed', reason: `exit-code: ended with exit code ${exitCode}` };
+      return { ...facts, outcome: 'failed', reason: null };
   }
 }
 

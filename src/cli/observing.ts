@@ -87,6 +87,7 @@ function conclude({ output }: Session, id: string, followed: Followed): number {
 
 /** `failed with exit code 3` or `timed-out: …`: outcome and reason on one line. */
 export function endingOf(run: Run): string {
+  if (run.reason?.startsWith(`${run.outcome}:`)) return visible(run.reason);
   const how =
     run.outcome === 'failed' && run.exitCode !== null ? ` with exit code ${run.exitCode}` : run.signal !== null ? ` by ${run.signal}` : '';
   return `${run.outcome ?? run.state}${how}${run.reason === null ? '' : `: ${visible(run.reason)}`}`;

@@ -60,6 +60,8 @@ export async function readChunks(redis: Redis, log: LogId, line: number, count: 
   if (start === undefined) return { kind: (await redis.xlen(KEY_OF(log))) > 0 ? 'trimmed' : 'none' };
   if (lineOfId(start[0]) + Number(start[1][1]) <= line) return { kind: 'not-yet' };
   const entries = await redis.xrangeBuffer(KEY_OF(log), start[0], '+', 'COUNT', count);
+  // The entry may have been trimmed between the two questions; what came behind it would pass for what was asked.
+  if (entries[0]?.[0].toString() !== start[0]) return { kind: 'trimmed' };
   const chunks = entries.map(([id, fields]) => ({
     firstLine: lineOfId(id.toString()),
     lines: Number(fields[1]?.toString()),

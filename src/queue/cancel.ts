@@ -73,8 +73,8 @@ export async function requeue(queues: Queues, record: RunRecord): Promise<void> 
 
 /** How a run's end is shown on the board: every outcome but `succeeded` is a failed job that BullMQ must not try again. */
 export function bullFailure(result: RunResult): Error {
-  const detail = result.reason ?? (result.signal === null ? `exit ${result.exitCode}` : result.signal);
-  return new UnrecoverableError(`${result.outcome}: ${detail}`);
+  const detail = result.reason ?? result.signal ?? `exit code ${result.exitCode}`;
+  return new UnrecoverableError(detail.startsWith(`${result.outcome}:`) ? detail : `${result.outcome}: ${detail}`);
 }
 
 function cancelledResult(record: RunRecord): RunResult {

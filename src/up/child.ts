@@ -49,7 +49,7 @@ export function startChild(o: ChildOptions): Child {
       if (stopping.signal.aborted) return;
       first.failed(new BuilderError('bad-config', `expected ${o.name} to start, got: ${await lastWords(o.logFile)}`));
       if (performance.now() - startedMs > STABLE_MS) pauseMs = RESTART_MS;
-      o.logger.warn({ program: o.name, how, pauseMs }, 'it ended; starting it again');
+      o.logger.warn({ child: o.name, how, pauseMs }, 'it ended; starting it again');
       await pause(pauseMs, stopping.signal);
     }
   })();
@@ -106,7 +106,7 @@ function outcomeOfStart(): Start {
 function ended(child: ChildProcess, o: ChildOptions): Promise<string> {
   return new Promise((resolve) => {
     child.once('error', (cause) => {
-      o.logger.error({ program: o.name, error: cause.message }, 'it cannot be started');
+      o.logger.error({ child: o.name, error: cause.message }, 'it cannot be started');
       resolve(cause.message);
     });
     child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));

@@ -37,7 +37,7 @@ describe.each(executors)('Under %s, asked to end:', (_name, execute) => {
     expect(alive(told.mark)).toEqual([]);
   });
 
-  test('a cancellation reaches every process of the run within a second', async () => {
+  test('a cancellation reaches every process of the run', async () => {
     const told = await cancelled(execute, 'leaves-deep.sh', { graceMs: 20_000 });
     expect(told).toMatchObject({ ended: 'cancelled', signal: 'SIGTERM', killed: [] });
     expect(alive(told.mark)).toEqual([]);

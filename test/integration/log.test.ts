@@ -5,8 +5,9 @@ import type { Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
 import { type LogEntry, type LogLine, parseLogEntry, textOf } from '../../src/job/log-entry.ts';
 import type { RunResult } from '../../src/job/run.ts';
+import { archiveChunk } from '../../src/logs/archive.ts';
 import { type AttemptState, readLog } from '../../src/logs/reader.ts';
-import { appendChunk, type LogId } from '../../src/logs/stream.ts';
+import { appendChunk, type LogId, trimBefore } from '../../src/logs/stream.ts';
 import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { keys } from '../../src/redis/keys.ts';
@@ -162,6 +163,29 @@ describe('a log', () => {
     const text = textsOf(await read(writer.log));
     expect(sha256(text)).toBe(digest.sha256);
     expect(textsOf(await read(writer.log, { from: 191_999 }))).toBe(block.slice(0, 2 * 97));
+  });
+
+  it('is whole for a follower whose lines are trimmed at the moment that they are read', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const chunkOf = (line: number) => ({
+      firstLine: line,
+      lines: 1,
+      ndjson: Buffer.from(`{"line":${line},"atMs":0,"source":"stdout","text":"${line}"}\n`),
+    });
+    for (const line of [1, 2, 3]) await appendChunk(connection, log, chunkOf(line));
+    for (const line of [1, 2]) await archiveChunk(store, log, chunkOf(line));
+    const trimming: Redis = Object.create(connection, {
+      xrangeBuffer: {
+        value: async (...args: Parameters<Redis['xrangeBuffer']>) => {
+          await trimBefore(connection, log, 3);
+          return connection.xrangeBuffer(...args);
+        },
+      },
+    });
+    const texts: Buffer[] = [];
+    const source = { redis: trimming, store, wakeUps, endOf };
+    for await (const chunk of readLog(source, { log, from: 1, follow: false, signal: new AbortController().signal })) texts.push(chunk);
+    expect(linesOf(Buffer.concat(texts).toString().trimEnd().split('\n').map(parseLogEntry)).map(({ line }) => line)).toEqual([1, 2, 3]);
   });
 
   it('is read from the archive once its stream has expired', async () => {
