@@ -132,7 +132,7 @@ export const limits = {
   clientAnswerMsMax: MINUTE,
   /** A follower looks at the record at least this often, should a wake-up have been lost. */
   followPollMs: 2 * SECOND,
-  /** Event streams send a comment so often, so that a dead connection is noticed. */
+  /** A log that is followed says so often that it stands, so that a dead connection is noticed and a quiet one is not given up. */
   eventStreamPingMs: 15 * SECOND,
 
   /** How often a sandbox looks whether what a script left behind still lives: first soon, then calmly. */
@@ -151,4 +151,9 @@ export const limits = {
   pipesAtOnce: 64,
   /** A timer of Node holds no more; a longer time is waited for in parts. */
   timerMsMax: 20 * DAY,
+
+  /** How long requests in flight may go on after a server was told to stop: longer ones are downloads, and their clients resume. */
+  serverDrainMs: 5 * SECOND,
+  /** Answers of `/readyz` are kept for so long: it needs no token, and asks Redis and the store. */
+  readyAnswerMs: 1 * SECOND,
 } as const;

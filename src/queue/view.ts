@@ -85,6 +85,13 @@ export async function viewOf(queues: Queues, record: RunRecord): Promise<Run> {
   return runView(record, queuedState(state));
 }
 
+/** How many runs of a platform are in each state, without looking at them. */
+export async function countRuns(queues: Queues, platform: string): Promise<{ waiting: number; delayed: number; running: number }> {
+  const counts = await platformQueue(queues, platform).getJobCounts(...WAITING_STATES, 'delayed', 'active');
+  const waiting = WAITING_STATES.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+  return { waiting, delayed: counts.delayed ?? 0, running: counts.active ?? 0 };
+}
+
 async function platformInfo(queues: Queues, platform: string): Promise<{ queue: Info['queues'][string]; running: Run[] }> {
   const queue = platformQueue(queues, platform);
   const [counts, first, active] = await Promise.all([

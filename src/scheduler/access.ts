@@ -6,7 +6,7 @@ import { limits } from '../job/limits.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
-import { isSameOrigin, sessionOf } from './session.ts';
+import { provesSameOrigin, sessionOf } from './session.ts';
 import { checkToken, digestOf, tokenById } from './tokens.ts';
 
 /** Who a request is from. */
@@ -36,6 +36,7 @@ type Known = Pick<Identity, 'name' | 'scope'> & { id: string };
 
 export function createAccess({ redis, bootstrapToken }: { redis: Redis; bootstrapToken: string | null }): Access {
   const bootstrap = bootstrapToken === null ? null : digestOf(bootstrapToken);
+  const bootstrapSession = bootstrap === null ? null : `${BOOTSTRAP.id}:${bootstrap.toString('hex')}`;
   const check = async (token: string): Promise<Known | null> => {
     if (bootstrap !== null && timingSafeEqual(digestOf(token), bootstrap)) return BOOTSTRAP;
     return checkToken(redis, token);
@@ -43,7 +44,9 @@ export function createAccess({ redis, bootstrapToken }: { redis: Redis; bootstra
   const ofSession = async (cookie: string): Promise<Known | null> => {
     const id = await redis.get(keys.session(digestOf(cookie).toString('hex')));
     if (id === null) return null;
-    return id === BOOTSTRAP.id && bootstrap !== null ? BOOTSTRAP : tokenById(redis, id);
+    // Another bootstrap token than the one that signed in ends the session.
+    if (id.startsWith(`${BOOTSTRAP.id}:`)) return id === bootstrapSession ? BOOTSTRAP : null;
+    return tokenById(redis, id);
   };
   const identify = async (request: FastifyRequest): Promise<Identity | null> => {
     const { authorization } = request.headers;
@@ -64,7 +67,7 @@ export function createAccess({ redis, bootstrapToken }: { redis: Redis; bootstra
       if (SCOPES.indexOf(who.scope) < SCOPES.indexOf(scope)) {
         throw new BuilderError('forbidden', `expected a token of scope ${scope}, got ${who.name} of scope ${who.scope}`);
       }
-      if (who.bySession && !READING.has(request.method) && !isSameOrigin(request)) {
+      if (who.bySession && !READING.has(request.method) && !provesSameOrigin(request)) {
         throw new BuilderError('forbidden', 'expected a page of this server, got a request from another site');
       }
       return who;
@@ -73,7 +76,8 @@ export function createAccess({ redis, bootstrapToken }: { redis: Redis; bootstra
       const known = await check(token);
       if (known === null) return null;
       const cookie = randomBytes(SESSION_BYTES).toString('base64url');
-      await redis.set(keys.session(digestOf(cookie).toString('hex')), known.id, 'PX', limits.sessionTtlMs);
+      const of = known.id === BOOTSTRAP.id ? (bootstrapSession ?? '') : known.id;
+      await redis.set(keys.session(digestOf(cookie).toString('hex')), of, 'PX', limits.sessionTtlMs);
       return cookie;
     },
     signOut: async (request) => {

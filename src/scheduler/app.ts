@@ -2,11 +2,12 @@
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Scope } from '../job/api.ts';
 import { limits } from '../job/limits.ts';
-import { BuilderError } from '../service/errors.ts';
+import { BuilderError, oneLine } from '../service/errors.ts';
 import { boardPlugin } from './board/board.ts';
+import { drainConnections } from './draining.ts';
 import { checkHost } from './hosts.ts';
 import { pagesPlugin } from './pages/pages.ts';
-import { errorHandler } from './problem.ts';
+import { errorHandler, sendProblem } from './problem.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { documentRoutes } from './routes/document.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -25,7 +26,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Answers without a token. */
     public?: boolean;
-    /** Else `read` for GET and HEAD, `submit` for the rest. */
+    /** Else `read` for GET, HEAD and paths that nobody knows, `submit` for the rest. */
     scope?: Scope;
   }
 }
@@ -39,9 +40,13 @@ export async function createApp(context: ServerContext): Promise<FastifyInstance
   const app = Fastify({
     logger: false,
     bodyLimit: limits.bodyBytesMax,
-    forceCloseConnections: true,
+    forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: limits.pathBytesMax },
+    frameworkErrors: (error, _, reply) => void sendProblem(reply, new BuilderError('usage', oneLine(error))),
   });
+  // Bodies are JSON; a form of another site could send text.
+  app.removeContentTypeParser('text/plain');
+  drainConnections(app);
 
   app.setErrorHandler(errorHandler(logger));
   app.setNotFoundHandler((request) => {
@@ -52,9 +57,14 @@ export async function createApp(context: ServerContext): Promise<FastifyInstance
     reply.headers({
       'x-content-type-options': 'nosniff',
       'content-security-policy': "default-src 'none'",
-      'referrer-policy': 'no-referrer',
+      // Not no-referrer: forms would come with `Origin: null` then, and be taken for another site's.
+      'referrer-policy': 'same-origin',
     });
     await admit(context, request, reply);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const ms = Math.round(reply.elapsedTime);
+    logger.debug({ method: request.method, route: request.routeOptions.url ?? null, status: reply.statusCode, ms }, 'request');
   });
 
   await healthRoutes(app, context);
@@ -75,10 +85,11 @@ export async function createApp(context: ServerContext): Promise<FastifyInstance
 async function admit({ access }: ServerContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { public: open, scope } = request.routeOptions.config;
   if (open === true) return;
-  const reading = request.method === 'GET' || request.method === 'HEAD';
+  const reading = request.method === 'GET' || request.method === 'HEAD' || request.is404;
   try {
     await access.demand(request, scope ?? (reading ? 'read' : 'submit'));
   } catch (thrown) {
+    if (thrown instanceof BuilderError && thrown.code === 'unauthorized') reply.header('www-authenticate', 'Bearer');
     const wantsPage = request.method === 'GET' && (request.headers.accept ?? '').includes('text/html') && !request.url.startsWith('/api/');
     if (!wantsPage || !(thrown instanceof BuilderError) || thrown.code !== 'unauthorized') throw thrown;
     await reply.redirect(`/signin?next=${encodeURIComponent(request.url)}`, 302);

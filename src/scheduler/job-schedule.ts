@@ -18,7 +18,7 @@ export function scheduleOf(words: Words, known: JobDefinition | null, nowMs: num
   const schedule = checked(() => {
     if (cron !== undefined) return cronSchedule(cron, tz ?? 'UTC');
     if (every !== undefined) return everySchedule(every, nowMs);
-    if (at !== undefined) return atSchedule(at, nowMs);
+    if (at !== undefined) return atSchedule(at, known?.schedule, nowMs);
     return periodFrom(period ?? 'daily', nowMs);
   });
   // The same schedule again is no reason to begin anew: the next tick stays where it was.
@@ -32,9 +32,10 @@ function everySchedule(every: string, nowMs: number): Schedule {
   return { kind: 'every', everyMs, anchorMs: nowMs + everyMs };
 }
 
-function atSchedule(at: string, nowMs: number): Schedule {
+/** A moment that is past is no mistake where the job has it already: defining it again changes nothing. */
+function atSchedule(at: string, known: Schedule | undefined, nowMs: number): Schedule {
   const atMs = parseMoment(at);
-  if (atMs < nowMs) throw refused(`expected a time in the future, got ${at}`);
+  if (atMs < nowMs && !(known?.kind === 'at' && known.atMs === atMs)) throw refused(`expected a time in the future, got ${at}`);
   return { kind: 'at', atMs };
 }
 

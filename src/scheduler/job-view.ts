@@ -1,7 +1,9 @@
 /** A job as the interface shows it. */
 import { readScript } from '../artifacts/script.ts';
+import type { Store } from '../artifacts/store.ts';
 import type { Job } from '../job/api.ts';
 import type { JobDefinition } from '../job/definition.ts';
+import type { ScriptRef } from '../job/run.ts';
 import { nextTickOf, scheduleFields } from '../queue/definitions.ts';
 import { platformsOfJob } from '../queue/execute.ts';
 import { BuilderError } from '../service/errors.ts';
@@ -13,12 +15,22 @@ export async function jobView({ queues, store }: ServerContext, definition: JobD
   return {
     ...rest,
     platforms: await platformsOfJob(queues, definition).catch(nothingWhenGone),
-    script: source.kind === 'script' ? (await readScript(store, source.script)).toString() : null,
+    script: source.kind === 'script' ? await scriptText(store, source.script) : null,
     template: source.kind === 'template' ? source.template : null,
     params: source.kind === 'template' ? source.params : {},
     ...scheduleFields(definition),
     next: next === null ? null : new Date(next).toISOString(),
   };
+}
+
+/** Null for one that the store has lost: the job is shown all the same. */
+async function scriptText(store: Store, script: ScriptRef): Promise<string | null> {
+  try {
+    return (await readScript(store, script)).toString();
+  } catch (cause) {
+    if (cause instanceof BuilderError && cause.code === 'not-found') return null;
+    throw cause;
+  }
 }
 
 /** A job whose template was removed is shown all the same. */

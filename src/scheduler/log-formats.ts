@@ -3,25 +3,27 @@ import { parseLogEntry, textOf } from '../job/log-entry.ts';
 
 export interface LogFormat {
   contentType: string;
+  /** Says between whole lines that the connection stands; what a reader passes over. Text has nothing of the kind. */
+  ping: string;
   /** From whole NDJSON lines, each ended by a newline. */
   render(ndjson: Buffer): Buffer | string;
 }
 
-const JSON_LINES: LogFormat = { contentType: 'application/x-ndjson; charset=utf-8', render: (ndjson) => ndjson };
+const JSON_LINES: LogFormat = { contentType: 'application/x-ndjson; charset=utf-8', ping: '\n', render: (ndjson) => ndjson };
 
-const TEXT: LogFormat = { contentType: 'text/plain; charset=utf-8', render: (ndjson) => linesOf(ndjson).map(asText).join('') };
+const TEXT: LogFormat = { contentType: 'text/plain; charset=utf-8', ping: '', render: (ndjson) => linesOf(ndjson).map(asText).join('') };
 
-const EVENTS: LogFormat = { contentType: 'text/event-stream; charset=utf-8', render: (ndjson) => linesOf(ndjson).map(asEvent).join('') };
+const EVENTS: LogFormat = {
+  contentType: 'text/event-stream; charset=utf-8',
+  ping: ': waiting\n\n',
+  render: (ndjson) => linesOf(ndjson).map(asEvent).join(''),
+};
 
 /** What a client asks for by `Accept`; text unless it says otherwise. */
 export function formatFor(accept: string | undefined): LogFormat {
   const wanted = (accept ?? '').toLowerCase();
   if (wanted.includes('text/event-stream')) return EVENTS;
   return /application\/(x-)?(nd)?json/.test(wanted) ? JSON_LINES : TEXT;
-}
-
-export function isEventStream(format: LogFormat): boolean {
-  return format === EVENTS;
 }
 
 function linesOf(ndjson: Buffer): string[] {

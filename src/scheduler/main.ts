@@ -60,6 +60,7 @@ async function serve(config: ServerConfig): Promise<void> {
       logger,
       stopping: life.draining,
     });
+    life.forcing.addEventListener('abort', () => app.server.closeAllConnections());
     life.onRelease('http', () => app.close());
     const url = await listen(app, config);
     logger.info({ url }, 'serves');

@@ -21,29 +21,32 @@ export interface RunLogOptions {
   signal: AbortSignal;
 }
 
-/** Chunks of whole NDJSON lines; throws `not-found` for an attempt that the run does not have. */
+const END = Buffer.from('{"end":');
+
+/** Chunks of whole NDJSON lines; the end record comes once, last, when the run has ended. */
 export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions): AsyncGenerator<Buffer> {
   const follower = logs.wakeUps.follow(o.id);
   let shown = 0;
   let { from } = o;
+  let ended = false;
   try {
     while (!o.signal.aborted) {
       const record = await readRecord(queues.redis, o.id);
       if (record === null) throw new BuilderError('not-found', `no such run: ${o.id}`);
       const log = nextLog(record, shown, o.attempt);
       if (log !== null) {
-        yield* readLog(logs, { log, from, follow: o.follow, signal: o.signal });
+        for await (const chunk of readLog(logs, { log, from, follow: o.follow, signal: o.signal })) {
+          ended = chunk.subarray(0, END.length).equals(END);
+          yield chunk;
+        }
         if (o.attempt !== null || !o.follow) return;
         shown = log.attempt;
         from = 1;
         continue;
       }
-      if (o.attempt !== null) throw new BuilderError('not-found', `expected an attempt of the run, got ${o.attempt}`);
-      if (record.result !== null) {
-        if (!isShown(record.result, shown)) yield endOf(record.result);
-        return;
-      }
-      if (!o.follow) return;
+      // A run may end after its last attempt did, as one that is cancelled while it waits for the next.
+      if (record.result !== null && !ended) yield endOf(record.result);
+      if (record.result !== null || o.attempt !== null || !o.follow) return;
       await follower.wait(limits.followPollMs, o.signal);
     }
   } finally {
@@ -65,11 +68,6 @@ function nextLog(record: RunRecord, shown: number, wanted: number | null): LogId
   const attempt = record.attempts.find((one) => one.number === number);
   if (attempt === undefined || (wanted === null && number <= shown)) return null;
   return { run: record.spec.id, attempt: number, claim: attempt.claim };
-}
-
-/** The log of the attempt that counts ends with the result; a run that no attempt ended has only that end. */
-function isShown(result: RunResult, shown: number): boolean {
-  return shown > 0 && result.attempt === shown && result.claim !== null;
 }
 
 function endOf({ log: { lines, bytes, sha256 }, outcome }: RunResult): Buffer {

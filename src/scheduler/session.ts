@@ -22,8 +22,13 @@ export function sessionCookie(request: FastifyRequest, value: string | null): st
 
 /** What browsers say of a request's origin; one that says nothing is no browser, and has no session to be abused. */
 export function isSameOrigin(request: FastifyRequest): boolean {
-  const site = request.headers['sec-fetch-site'];
-  if (site !== undefined) return site === 'same-origin' || site === 'none';
-  const { origin, host } = request.headers;
-  return origin === undefined || (URL.canParse(origin) && new URL(origin).host === host);
+  const { origin, 'sec-fetch-site': site } = request.headers;
+  return provesSameOrigin(request) || (site === undefined && origin === undefined);
+}
+
+/** Every browser sends one of the two with a change; a session that changes something must have one. */
+export function provesSameOrigin(request: FastifyRequest): boolean {
+  const { origin, host, 'sec-fetch-site': site } = request.headers;
+  if (site !== undefined) return site === 'same-origin';
+  return origin !== undefined && URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();
 }

@@ -25,8 +25,8 @@ export function runPage(run: Run, artifacts: Artifact[]): Html {
   return html`${heading()}
 <h1>Run <code>${run.id}</code></h1>
 <table>${facts.map(([name, value]) => html`<tr><th>${name}</th><td>${value}</td></tr>`)}</table>
-<h2>Console</h2><pre id="log" data-run="${run.id}" data-state="${run.state}"></pre><p id="end" class="dim"></p>
-<h2>Artifacts</h2>${files.length === 0 ? html`<p class="dim">None${run.state === 'finished' ? '' : ' yet'}.</p>` : html`<table><tr><th>Path</th><th>Bytes</th><th>SHA-256</th><th></th></tr>${files}</table>`}`;
+<h2>Artifacts</h2>${files.length === 0 ? html`<p class="dim">None${run.state === 'finished' ? '' : ' yet'}.</p>` : html`<table><tr><th>Path</th><th>Bytes</th><th>SHA-256</th><th></th></tr>${files}</table>`}
+<h2>Console</h2><pre id="log" data-run="${run.id}" data-state="${run.state}"></pre><p id="end" class="dim"></p>`;
 }
 
 /** Follows the log; lines are text, never HTML. EventSource comes back by itself and says where it was. */

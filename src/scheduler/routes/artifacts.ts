@@ -1,18 +1,22 @@
 /** Artifacts: the list of a run, and the bytes of one, with ranges; served so that no browser runs them. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
 import { readManifest } from '../../artifacts/manifest.ts';
 import type { ByteRange } from '../../artifacts/store.ts';
 import type { Artifact } from '../../job/artifact.ts';
 import { readRecord } from '../../queue/records.ts';
 import { resolveRunId } from '../../queue/view.ts';
 import { BuilderError } from '../../service/errors.ts';
+import { parse } from '../parse.ts';
 import type { ServerContext } from '../server-context.ts';
+
+const Query = z.strictObject({ attempt: z.coerce.number().int().min(1).optional() });
 
 type ByPath = { Params: { id: string; '*': string } };
 
 export function artifactRoutes(app: FastifyInstance, context: ServerContext): void {
   app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request) => ({
-    artifacts: await artifactsOf(context, request.params.id),
+    artifacts: await artifactsOf(context, request.params.id, parse(Query, request.query)),
   }));
   app.route<ByPath>({
     method: ['GET', 'HEAD'],
@@ -20,7 +24,7 @@ export function artifactRoutes(app: FastifyInstance, context: ServerContext): vo
     exposeHeadRoute: false,
     handler: async (request, reply) => {
       const path = request.params['*'];
-      const artifact = (await artifactsOf(context, request.params.id)).find((one) => one.path === path);
+      const artifact = (await artifactsOf(context, request.params.id, parse(Query, request.query))).find((one) => one.path === path);
       if (artifact === undefined)
         throw new BuilderError('not-found', `no such artifact of run ${request.params.id}: ${JSON.stringify(path)}`);
       return sendArtifact(context, request, reply, artifact);
@@ -28,12 +32,14 @@ export function artifactRoutes(app: FastifyInstance, context: ServerContext): vo
   });
 }
 
-/** Empty for a run that left none, or has not ended. */
-async function artifactsOf({ queues, store }: ServerContext, name: string): Promise<Artifact[]> {
+/** Empty for a run that left none, or has not ended; of an attempt that does not count only when it is asked for. */
+async function artifactsOf({ queues, store }: ServerContext, name: string, { attempt }: z.infer<typeof Query>): Promise<Artifact[]> {
   const id = await resolveRunId(queues, name);
-  const result = (await readRecord(queues.redis, id))?.result;
-  if (result?.claim == null) return [];
-  return (await readManifest(store, id, result.attempt, result.claim))?.artifacts ?? [];
+  const record = await readRecord(queues.redis, id);
+  const number = attempt ?? record?.result?.attempt;
+  const claim = attempt === undefined ? record?.result?.claim : record?.attempts.find((one) => one.number === attempt)?.claim;
+  if (number === undefined || claim == null) return [];
+  return (await readManifest(store, id, number, claim))?.artifacts ?? [];
 }
 
 async function sendArtifact(
@@ -43,26 +49,37 @@ async function sendArtifact(
   artifact: Artifact,
 ): Promise<FastifyReply> {
   const etag = `"${artifact.sha256}"`;
+  const ifRange = request.headers['if-range'];
+  const range = ifRange === undefined || ifRange === etag ? rangeOf(request.headers.range, artifact.bytes) : null;
+  const unchanged = isUnchanged(request.headers['if-none-match'], etag);
+  if (range === 'beyond' && !unchanged) {
+    reply.header('content-range', `bytes */${artifact.bytes}`);
+    throw new BuilderError('range-not-satisfiable', `expected a range within ${artifact.bytes} bytes, got ${request.headers.range}`);
+  }
   reply.headers({
     etag,
     'accept-ranges': 'bytes',
     'cache-control': 'private, no-cache',
     'content-type': 'application/octet-stream',
-    'content-disposition': `attachment; filename*=UTF-8''${encodeURIComponent(artifact.path.split('/').at(-1) ?? '')}`,
+    'content-disposition': `attachment; filename*=UTF-8''${extended(artifact.path.split('/').at(-1) ?? '')}`,
     'content-security-policy': "default-src 'none'; sandbox",
   });
-  if (request.headers['if-none-match']?.split(/\s*,\s*/).includes(etag)) return reply.status(304).send();
-  const ifRange = request.headers['if-range'];
-  const range = ifRange === undefined || ifRange === etag ? rangeOf(request.headers.range, artifact.bytes) : null;
-  if (range === 'beyond') {
-    reply.header('content-range', `bytes */${artifact.bytes}`);
-    throw new BuilderError('range-not-satisfiable', `expected a range within ${artifact.bytes} bytes, got ${request.headers.range}`);
-  }
+  if (unchanged || range === 'beyond') return reply.status(304).send();
   const bytes = range === null ? artifact.bytes : range.end - range.start + 1;
   reply.header('content-length', bytes);
   if (range !== null) reply.status(206).header('content-range', `bytes ${range.start}-${range.end}/${artifact.bytes}`);
   if (request.method === 'HEAD') return reply.send();
   return reply.send(await store.getBlob(artifact.sha256, range ?? undefined));
+}
+
+function isUnchanged(ifNoneMatch: string | undefined, etag: string): boolean {
+  const known = (ifNoneMatch ?? '').split(',').map((one) => one.trim().replace(/^W\//, ''));
+  return known.includes(etag) || known.includes('*');
+}
+
+/** As RFC 8187 wants it, which escapes more than URLs do. */
+function extended(name: string): string {
+  return encodeURIComponent(Buffer.from(name).toString()).replace(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 /** One range of bytes; several, and units that nobody knows, count as none (RFC 9110, 14.2). */

@@ -1,11 +1,9 @@
 /** Inputs: bytes of any size, stored once per content. */
-import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type BlobSource, ContentMismatch, type Store } from '../../artifacts/store.ts';
 import { limits } from '../../job/limits.ts';
@@ -13,13 +11,15 @@ import { SHA256_PATTERN } from '../../job/names.ts';
 import { BuilderError } from '../../service/errors.ts';
 import type { ServerContext } from '../server-context.ts';
 
+const READ_BYTES = 1024 * 1024;
+
 interface Stored {
   sha256: string;
   bytes: number;
   how: 'stored' | 'known';
 }
 
-export async function inputRoutes(app: FastifyInstance, { store }: ServerContext): Promise<void> {
+export async function inputRoutes(app: FastifyInstance, { store, config }: ServerContext): Promise<void> {
   app.head<{ Params: { sha256: string } }>('/inputs/:sha256', async (request, reply) => {
     const bytes = SHA256_PATTERN.test(request.params.sha256) ? await store.statBlob(request.params.sha256) : null;
     return bytes === null ? reply.status(404).send() : reply.status(200).header('x-content-bytes', bytes).send();
@@ -28,14 +28,17 @@ export async function inputRoutes(app: FastifyInstance, { store }: ServerContext
     raw.removeAllContentTypeParsers();
     raw.addContentTypeParser('*', (_, body, done) => done(null, body));
     raw.put('/inputs', async (request, reply) => {
-      const { sha256, bytes, how } = await storeInput(store, request);
+      const { sha256, bytes, how } = await storeInput(store, request, config.store.kind === 'folder');
       return reply.status(how === 'known' ? 200 : 201).send({ sha256, bytes });
     });
   });
 }
 
-/** Straight to the store where digest and length are declared; else by way of a file, since a blob's name must be known first. */
-async function storeInput(store: Store, request: FastifyRequest): Promise<Stored> {
+/**
+ * Straight to the store where digest and length are declared and the store reads once; else by way of a file, since a blob's name
+ * must be known first, and a store far away may read again.
+ */
+async function storeInput(store: Store, request: FastifyRequest, readsOnce: boolean): Promise<Stored> {
   const body = request.body instanceof Readable ? request.body : Readable.from([]);
   const declared = request.headers['x-content-sha256'];
   const length = request.headers['content-length'];
@@ -43,7 +46,7 @@ async function storeInput(store: Store, request: FastifyRequest): Promise<Stored
   if (typeof declared === 'string') {
     if (!SHA256_PATTERN.test(declared))
       throw new BuilderError('invalid-value', 'expected X-Content-SHA256 of 64 hexadecimal digits, got something else');
-    if (length !== undefined) return put(store, { sha256: declared, bytes: Number(length), open: once(body) }, body);
+    if (length !== undefined && readsOnce) return put(store, { sha256: declared, bytes: Number(length), open: once(body) }, body);
   }
   return throughFile(store, body, typeof declared === 'string' ? declared : null);
 }
@@ -62,26 +65,36 @@ async function put(store: Store, source: BlobSource, body: Readable): Promise<St
 }
 
 async function throughFile(store: Store, body: Readable, declared: string | null): Promise<Stored> {
-  const folder = await mkdtemp(join(tmpdir(), 'builder-input-'));
+  const file = await namelessFile();
   try {
-    const path = join(folder, 'content');
     const hash = createHash('sha256');
     let bytes = 0;
-    const count = new Transform({
-      transform: (chunk: Buffer, _, done) => {
-        bytes += chunk.length;
-        hash.update(chunk);
-        done(bytes > limits.inputBytesMax ? tooLarge('more') : null, chunk);
-      },
-    });
-    await pipeline(body, count, createWriteStream(path, { mode: 0o600 }));
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > limits.inputBytesMax) throw tooLarge('more');
+      hash.update(chunk);
+      await file.appendFile(chunk);
+    }
     const sha256 = hash.digest('hex');
     if (declared !== null && declared !== sha256)
       throw new BuilderError('invalid-value', `expected content with SHA-256 ${declared}, got ${sha256}`);
-    return await put(store, { sha256, bytes, open: () => createReadStream(path, { highWaterMark: 1024 * 1024 }) }, Readable.from([]));
+    const content = (): Readable => (bytes === 0 ? Readable.from([]) : contentOf(file, bytes));
+    return await put(store, { sha256, bytes, open: content }, Readable.from([]));
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await file.close();
   }
+}
+
+function contentOf(file: FileHandle, bytes: number): Readable {
+  return file.createReadStream({ start: 0, end: bytes - 1, autoClose: false, highWaterMark: READ_BYTES });
+}
+
+/** A file without a name: whatever ends the server, nothing stays behind. */
+async function namelessFile(): Promise<FileHandle> {
+  const path = join(tmpdir(), `builder-input-${randomUUID()}`);
+  const file = await open(path, 'wx+', 0o600);
+  await unlink(path);
+  return file;
 }
 
 /** A body can be read once; a store that wants it again must ask the producer for it. */

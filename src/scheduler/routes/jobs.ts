@@ -3,24 +3,26 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import { Execute, PutJob, Reschedule } from '../../job/api.ts';
 import { JobDefinition } from '../../job/definition.ts';
+import { limits } from '../../job/limits.ts';
 import { checkName, newRunId } from '../../job/names.ts';
 import { parseMoment } from '../../job/schedule.ts';
 import { getJob, listJobs, putJob, removeJob, rescheduleJob } from '../../queue/definitions.ts';
 import { specsOfJob } from '../../queue/execute.ts';
-import { submitRuns } from '../../queue/submit.ts';
 import { viewsOf } from '../../queue/view.ts';
+import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { scheduleOf } from '../job-schedule.ts';
 import { jobView } from '../job-view.ts';
 import { checkInputs } from '../known-inputs.ts';
 import { checked, parse } from '../parse.ts';
 import type { ServerContext } from '../server-context.ts';
+import { submitAll, withoutDropped } from '../submit-all.ts';
 
 type Named = { Params: { name: string } };
 
 export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
   const { queues } = context;
-  app.get('/jobs', async () => ({ jobs: await Promise.all((await listJobs(queues)).map((job) => jobView(context, job))) }));
+  app.get('/jobs', async () => ({ jobs: await eachAtOnce(await listJobs(queues), limits.filesAtOnce, (job) => jobView(context, job)) }));
   app.get<Named>('/jobs/:name', async (request) => jobView(context, await existing(context, request.params.name)));
   app.put<Named>('/jobs/:name', async (request, reply) => {
     const name = checkName('job', request.params.name);
@@ -39,8 +41,9 @@ export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
   app.post<Named>('/jobs/:name/execute', async (request, reply) => {
     const { platform } = parse(Execute, request.body);
     const definition = await existing(context, request.params.name);
-    const specs = await specsOfJob(queues, context.storeScript, { definition, trigger: 'execute', platform, idOf: newRunId });
-    await submitRuns(queues, specs);
+    const wanted = await specsOfJob(queues, context.storeScript, { definition, trigger: 'execute', platform, idOf: newRunId });
+    const specs = await withoutDropped(queues, wanted);
+    await submitAll(queues, specs);
     const runs = await viewsOf(
       queues,
       specs.map(({ id }) => id),

@@ -1,16 +1,16 @@
 /** `GET runs/:id/log`: replay from any line, and follow to the end; as fast as the client reads, no faster. */
 import { once } from 'node:events';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { limits } from '../../job/limits.ts';
-import { resolveRunId } from '../../queue/view.ts';
-import { oneLine } from '../../service/errors.ts';
-import { formatFor, isEventStream, type LogFormat } from '../log-formats.ts';
+import { getRun, resolveRunId } from '../../queue/view.ts';
+import { BuilderError, oneLine } from '../../service/errors.ts';
+import { formatFor, type LogFormat } from '../log-formats.ts';
 import { parse } from '../parse.ts';
 import { runLog } from '../run-log.ts';
 import type { ServerContext } from '../server-context.ts';
 
-const Query = z.object({
+const Query = z.strictObject({
   from: z.coerce.number().int().min(1).default(1),
   follow: z.enum(['0', '1', 'false', 'true']).default('0'),
   attempt: z.coerce.number().int().min(1).optional(),
@@ -20,31 +20,40 @@ export function logRoutes(app: FastifyInstance, context: ServerContext): void {
   app.get<{ Params: { id: string } }>('/runs/:id/log', { exposeHeadRoute: false }, async (request, reply) => {
     const query = parse(Query, request.query);
     const id = await resolveRunId(context.queues, request.params.id);
+    await checkAttempt(context, id, query.attempt);
     const format = formatFor(request.headers.accept);
     const resumed = Number(request.headers['last-event-id'] ?? 0);
+    const follow = query.follow === '1' || query.follow === 'true';
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
     const chunks = runLog(context, {
       id,
       from: Number.isSafeInteger(resumed) && resumed > 0 ? resumed + 1 : query.from,
-      follow: query.follow === '1' || query.follow === 'true',
+      follow,
       attempt: query.attempt ?? null,
       signal: AbortSignal.any([gone.signal, context.stopping]),
     });
-    await send(context, { request, reply, format, chunks, gone: gone.signal });
+    await send(context, { reply, format, chunks, gone: gone.signal, follow });
     return reply;
   });
 }
 
+/** Told before the answer begins. */
+async function checkAttempt({ queues }: ServerContext, id: string, attempt: number | undefined): Promise<void> {
+  if (attempt === undefined) return;
+  const attempts = (await getRun(queues, id)).attempts.length;
+  if (attempt > attempts) throw new BuilderError('not-found', `expected one of ${attempts} attempts of run ${id}, got ${attempt}`);
+}
+
 interface Sending {
-  request: FastifyRequest;
   reply: FastifyReply;
   format: LogFormat;
   chunks: AsyncGenerator<Buffer>;
   gone: AbortSignal;
+  follow: boolean;
 }
 
-async function send({ logger }: ServerContext, { reply, format, chunks, gone }: Sending): Promise<void> {
+async function send({ logger, stopping }: ServerContext, { reply, format, chunks, gone, follow }: Sending): Promise<void> {
   reply.hijack();
   const { raw } = reply;
   raw.writeHead(200, {
@@ -55,13 +64,16 @@ async function send({ logger }: ServerContext, { reply, format, chunks, gone }: 
   } as Record<string, string>);
   // A follower of a run that waits hears at once that it is connected.
   raw.flushHeaders();
-  const ping = isEventStream(format) ? setInterval(() => raw.write(': waiting\n\n'), limits.eventStreamPingMs) : undefined;
+  const ping =
+    follow && format.ping !== '' ? setInterval(() => raw.writableNeedDrain || raw.write(format.ping), limits.eventStreamPingMs) : undefined;
   try {
     for await (const chunk of chunks) {
       if (raw.write(format.render(chunk)) || gone.aborted) continue;
       await once(raw, 'drain', { signal: gone });
     }
-    raw.end();
+    // A follower whose server stops sees a cut, not the end of a log, and asks again.
+    if (follow && stopping.aborted) raw.destroy();
+    else raw.end();
   } catch (cause) {
     // The answer has begun: it is cut off, so that a client takes it for unfinished and asks again.
     if (!gone.aborted) logger.warn({ error: oneLine(cause) }, 'a log could not be sent to its end');

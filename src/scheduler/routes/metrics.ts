@@ -1,6 +1,9 @@
 /** `/metrics`: what there is to do and who does it, in the text format of Prometheus. */
 import type { FastifyInstance } from 'fastify';
-import { getInfo } from '../../queue/view.ts';
+import { listJobs } from '../../queue/definitions.ts';
+import { listPlatforms } from '../../queue/platforms.ts';
+import { countRuns } from '../../queue/view.ts';
+import { listWorkers } from '../../queue/workers.ts';
 import { version } from '../../service/version.ts';
 import type { ServerContext } from '../server-context.ts';
 
@@ -12,29 +15,19 @@ interface Metric {
 
 export function metricRoutes(app: FastifyInstance, { queues }: ServerContext): void {
   app.get('/metrics', async (_, reply) => {
-    const { queues: byPlatform, running, workers, droppedPlatforms, schedule } = await getInfo(queues);
-    const platforms = Object.entries(byPlatform);
+    const [platforms, workers, jobs] = await Promise.all([listPlatforms(queues), listWorkers(queues), listJobs(queues)]);
+    const counts = await Promise.all(platforms.map(({ name }) => countRuns(queues, name)));
+    const counted = (what: 'waiting' | 'delayed' | 'running'): [string, number][] =>
+      platforms.map(({ name }, index) => [name, counts[index]?.[what] ?? 0]);
     const metrics: Metric[] = [
       { name: 'builder_info', help: 'Version of this server.', values: [{ labels: { version: version() }, value: 1 }] },
-      gauge(
-        'builder_runs_waiting',
-        'Runs that wait for a worker.',
-        platforms.map(([platform, queue]) => [platform, queue.waiting]),
-      ),
-      gauge(
-        'builder_runs_delayed',
-        'Runs that wait for a moment.',
-        platforms.map(([platform, queue]) => [platform, queue.delayed]),
-      ),
-      gauge(
-        'builder_runs_running',
-        'Runs that a worker executes.',
-        platforms.map(([platform]) => [platform, running.filter((run) => run.platform === platform).length]),
-      ),
+      gauge('builder_runs_waiting', 'Runs that wait for a worker.', counted('waiting')),
+      gauge('builder_runs_delayed', 'Runs that wait for a moment.', counted('delayed')),
+      gauge('builder_runs_running', 'Runs that a worker executes.', counted('running')),
       gauge(
         'builder_platform_dropped',
         'Platforms that take no runs.',
-        platforms.map(([platform]) => [platform, droppedPlatforms.includes(platform) ? 1 : 0]),
+        platforms.map(({ name, dropped }) => [name, dropped ? 1 : 0]),
       ),
       { name: 'builder_workers', help: 'Workers that are alive.', values: [{ value: workers.length }] },
       {
@@ -42,7 +35,7 @@ export function metricRoutes(app: FastifyInstance, { queues }: ServerContext): v
         help: 'Runs that the workers take at a time.',
         values: [{ value: workers.reduce((sum, one) => sum + one.concurrency, 0) }],
       },
-      { name: 'builder_jobs', help: 'Jobs that are defined.', values: [{ value: schedule.length }] },
+      { name: 'builder_jobs', help: 'Jobs that are defined.', values: [{ value: jobs.length }] },
       { name: 'process_resident_memory_bytes', help: 'Resident memory of this server.', values: [{ value: process.memoryUsage.rss() }] },
     ];
     return reply.type('text/plain; version=0.0.4; charset=utf-8').send(metrics.map(rendered).join(''));

@@ -1,5 +1,4 @@
 /** Runs: submitting, listing, showing, cancelling, running again. */
-import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { Cancel, SubmitRun } from '../../job/api.ts';
@@ -9,23 +8,24 @@ import { OUTCOMES } from '../../job/outcome.ts';
 import { Name, type Run, RunSpec } from '../../job/run.ts';
 import { requestCancel } from '../../queue/cancel.ts';
 import { readRecord } from '../../queue/records.ts';
-import { submitRun, submitRuns } from '../../queue/submit.ts';
+import { submitRun } from '../../queue/submit.ts';
 import { getRun, listRuns, resolveRunId, viewsOf } from '../../queue/view.ts';
-import { keys } from '../../redis/keys.ts';
+import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
+import { idsFor } from '../idempotency.ts';
 import { checkInputs } from '../known-inputs.ts';
 import { parse } from '../parse.ts';
 import type { ServerContext } from '../server-context.ts';
+import { submitAll } from '../submit-all.ts';
 
 const Batch = z.array(SubmitRun).min(1, 'expected one run at least').max(limits.runsPerRequestMax);
-const ListQuery = z.object({
+const ListQuery = z.strictObject({
   job: Name.optional(),
   platform: Name.optional(),
   outcome: z.enum(OUTCOMES).optional(),
   limit: z.coerce.number().int().min(1).max(limits.pageRunsMax).default(limits.pageRunsDefault),
   cursor: z.string().max(100).optional(),
 });
-const IDEMPOTENCY_KEY_CHARS_MAX = 255;
 
 type ById = { Params: { id: string } };
 
@@ -36,11 +36,17 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
     const wanted = many ? parse(Batch, request.body) : [parse(SubmitRun, request.body)];
     await checkInputs(context, uniqueInputs(wanted));
     const { tokenId } = await context.access.demand(request, 'submit');
-    const ids = await idsFor(context, { key: request.headers['idempotency-key'], tokenId, wanted });
-    const specs = await Promise.all(wanted.map((one, index) => specOf(context, one, ids[index] ?? newRunId())));
-    if (specs.length === 1 && specs[0] !== undefined) await submitRun(queues, specs[0]);
-    else await submitRuns(queues, specs);
-    const runs = await viewsOf(queues, ids);
+    const reserved = await idsFor(queues.redis, { key: request.headers['idempotency-key'], tokenId, body: wanted, count: wanted.length });
+    const specs = await eachAtOnce(
+      wanted.map((one, index) => ({ one, id: reserved[index] ?? newRunId() })),
+      limits.filesAtOnce,
+      ({ one, id }) => specOf(context, one, id),
+    );
+    await submitAll(queues, specs);
+    const runs = await viewsOf(
+      queues,
+      specs.map(({ id }) => id),
+    );
     return reply.status(201).send(many ? { runs } : runs[0]);
   });
   app.get('/runs', (request) => listRuns(queues, parse(ListQuery, request.query)));
@@ -67,26 +73,6 @@ async function rerun({ queues, store }: ServerContext, id: string): Promise<Run>
     throw new BuilderError('not-found', `expected the script of ${id} in the store, got nothing`);
   await submitRun(queues, spec);
   return getRun(queues, spec.id);
-}
-
-/** Fresh ids; under an `Idempotency-Key` those that the first request with it took. */
-async function idsFor(
-  context: ServerContext,
-  o: { key: string | string[] | undefined; tokenId: string; wanted: SubmitRun[] },
-): Promise<string[]> {
-  const fresh = o.wanted.map(newRunId);
-  if (o.key === undefined) return fresh;
-  if (typeof o.key !== 'string' || o.key === '' || o.key.length > IDEMPOTENCY_KEY_CHARS_MAX) {
-    throw new BuilderError('invalid-value', `expected one Idempotency-Key of at most ${IDEMPOTENCY_KEY_CHARS_MAX} characters`);
-  }
-  const { redis } = context.queues;
-  const body = createHash('sha256').update(JSON.stringify(o.wanted)).digest('hex');
-  const key = keys.idempotency(o.tokenId, o.key);
-  const taken = await redis.set(key, JSON.stringify({ body, ids: fresh }), 'PX', limits.idempotencyTtlMs, 'NX', 'GET');
-  if (taken === null) return fresh;
-  const known = JSON.parse(taken) as { body: string; ids: string[] };
-  if (known.body !== body) throw new BuilderError('invalid-value', 'expected the same body under the same Idempotency-Key, got another');
-  return known.ids;
 }
 
 function uniqueInputs(wanted: SubmitRun[]): SubmitRun['inputs'] {

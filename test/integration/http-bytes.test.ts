@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { writeManifest } from '../../src/artifacts/manifest.ts';
+import { sha256Of } from '../support/contents.ts';
+import { type Asking, ask } from '../support/http.ts';
+import { beginAttempt, startServer, type TestServer } from '../support/server.ts';
+import { until } from '../support/until.ts';
+
+let server: TestServer;
+
+beforeAll(async () => {
+  server = await startServer();
+});
+
+afterAll(() => server.stop());
+
+const api = (path: string, o: Asking = {}) => ask(server, `/api/v1${path}`, o);
+const post = (path: string, body: object = {}, headers: Record<string, string> = {}) => api(path, { method: 'POST', body, headers });
+const RUN = { platform: 'test', script: 'true' };
+
+describe('bytes', () => {
+  it('of an input are stored once per content, checked, and a broken upload leaves nothing', async () => {
+    const content = randomBytes(300_000);
+    const sha256 = sha256Of(content);
+    const send = (headers: Record<string, string> = {}) => api('/inputs', { method: 'PUT', body: content, headers });
+    expect((await api(`/inputs/${sha256}`, { method: 'HEAD' })).status).toBe(404);
+    expect(await send({ 'x-content-sha256': sha256Of('other') })).toMatchObject({ status: 422 });
+    expect(await send({ 'x-content-sha256': 'x' })).toMatchObject({ status: 422 });
+    expect(await send()).toMatchObject({ status: 201, json: { sha256, bytes: content.length } });
+    expect((await send({ 'x-content-sha256': sha256 })).status).toBe(200);
+    expect((await api(`/inputs/${sha256}`, { method: 'HEAD' })).status).toBe(200);
+    expect((await api('/inputs', { method: 'PUT' })).json).toEqual({ sha256: sha256Of(''), bytes: 0 });
+    const headers = { authorization: `Bearer ${server.token}`, 'content-length': 1_000_000, 'x-content-sha256': sha256Of('never') };
+    const broken = request(`${server.url}/api/v1/inputs`, { method: 'PUT', headers, agent: false });
+    broken.on('error', () => undefined).write(content);
+    const incoming = () => readdirSync(`${server.storePath}/incoming`, { recursive: true });
+    await until(() => incoming().length > 0, 'the upload to begin');
+    broken.destroy();
+    await until(() => incoming().length === 0, 'the half upload to be gone');
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('builder-input-'))).toEqual([]);
+  });
+
+  it('of an artifact come whole or in part, inert, with their digest as ETag', async () => {
+    const { id } = (await post('/runs', RUN)).json;
+    const attempt = await beginAttempt(server, id);
+    const content = Buffer.from('0123456789');
+    const sha256 = sha256Of(content);
+    await server.store.putBlob({ sha256, bytes: 10, open: () => Readable.from([content]) });
+    const empty = { path: 'empty', bytes: 0, mode: 0o644, sha256: sha256Of(''), input: null, sameAs: null };
+    const artifacts = [{ ...empty, path: "dir/ä (1)'#.html", bytes: 10, sha256 }, empty];
+    expect((await api(`/runs/${id}/artifacts`)).json).toEqual({ artifacts: [] });
+    const result = await attempt.end({ artifactCount: 2 });
+    const { job, platform, createdAt, script, inputs } = attempt.spec;
+    const of = { run: id, attempt: 1, claim: attempt.claim, worker: 'w', job, platform, createdAt, script, inputs, startedAt: createdAt };
+    const { finishedAt, outcome, exitCode, signal, reason, log } = result;
+    await writeManifest(server.store, { version: 1, ...of, finishedAt, outcome, exitCode, signal, reason, log, artifacts });
+    expect((await api(`/runs/${id}/artifacts`)).json).toEqual({ artifacts });
+
+    const etag = `"${sha256}"`;
+    const get = (headers: Record<string, string> = {}, method = 'GET') =>
+      api(`/runs/${id}/artifacts/dir/${encodeURIComponent("ä (1)'#.html")}`, { headers, method });
+    expect(await get()).toMatchObject({
+      status: 200,
+      text: '0123456789',
+      headers: {
+        etag,
+        'content-length': '10',
+        'content-type': 'application/octet-stream',
+        'content-disposition': "attachment; filename*=UTF-8''%C3%A4%20%281%29%27%23.html",
+        'x-content-type-options': 'nosniff',
+        'content-security-policy': expect.stringContaining('sandbox'),
+      },
+    });
+    expect(await get({}, 'HEAD')).toMatchObject({ status: 200, text: '', headers: { etag, 'content-length': '10' } });
+    const parts: [string, number, string, string | undefined][] = [
+      ['bytes=2-4', 206, '234', 'bytes 2-4/10'],
+      ['bytes=7-', 206, '789', 'bytes 7-9/10'],
+      ['bytes=-2', 206, '89', 'bytes 8-9/10'],
+      ['bytes=5-99', 206, '56789', 'bytes 5-9/10'],
+      ['bytes=-99', 206, '0123456789', 'bytes 0-9/10'],
+      ['bytes=0-1,4-5', 200, '0123456789', undefined],
+      ['bytes=4-2', 200, '0123456789', undefined],
+      ['lines=1-2', 200, '0123456789', undefined],
+    ];
+    for (const [range, status, text, part] of parts) {
+      const answer = await get({ range });
+      expect([range, answer.status, answer.text, answer.headers['content-range']]).toEqual([range, status, text, part]);
+    }
+    expect(await get({ range: 'bytes=10-' })).toMatchObject({ status: 416, headers: { 'content-range': 'bytes */10' } });
+    expect((await get({ range: 'bytes=2-4', 'if-range': '"other"' })).status).toBe(200);
+    for (const known of [etag, `W/${etag}`, `"a", ${etag}`, '*']) expect((await get({ 'if-none-match': known })).status).toBe(304);
+    expect(await api(`/runs/${id}/artifacts/empty`)).toMatchObject({ status: 200, text: '', headers: { 'content-length': '0' } });
+    for (const path of ['none', 'dir', '../empty', 'dir/..%2Fempty']) expect((await api(`/runs/${id}/artifacts/${path}`)).status).toBe(404);
+  });
+});
