@@ -13,6 +13,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 process.stderr.on('error', () => undefined);
 
+// Should ever nothing be left to wait for before there is an answer, that is no success.
+process.exitCode = FAULT_EXIT;
 const code = await runCommandLine(process.argv.slice(2), processIo());
 await new Promise((resolve) => process.stdout.write('', resolve));
 process.exit(code);

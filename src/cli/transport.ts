@@ -4,6 +4,7 @@ import { Problem } from '../job/api.ts';
 import { limits } from '../job/limits.ts';
 import { BuilderError, CATALOGUE, type ErrorCode, oneLine } from '../service/errors.ts';
 import type { Access } from './client-config.ts';
+import { type RequestOptions, requestOnce } from './http-request.ts';
 
 export interface Call {
   method?: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
@@ -60,19 +61,24 @@ async function request(access: Access, call: Call): Promise<Response> {
   for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, value);
   const headers: Record<string, string> = { accept: 'application/json', ...call.headers };
   if (access.token !== undefined) headers.authorization = `Bearer ${access.token}`;
-  const init: RequestInit = { method: call.method ?? 'GET', headers, redirect: 'error' };
-  if (call.signal !== undefined) init.signal = call.signal;
+  let body: RequestOptions['body'];
   if (call.bytes !== undefined) {
     headers['content-type'] = 'application/octet-stream';
     headers['content-length'] = String(call.bytes.length);
-    init.body = call.bytes.content;
-    init.duplex = 'half';
+    body = call.bytes.content as RequestOptions['body'];
   } else if (call.body !== undefined) {
     headers['content-type'] = 'application/json';
-    init.body = JSON.stringify(call.body);
+    body = JSON.stringify(call.body);
+    headers['content-length'] = String(Buffer.byteLength(body));
   }
+  const method = call.method ?? 'GET';
   try {
-    return await fetch(url, init);
+    return await requestOnce(url, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body }),
+      ...(call.signal === undefined ? {} : { signal: call.signal }),
+    });
   } catch (cause) {
     throw unreachable(access, cause);
   }

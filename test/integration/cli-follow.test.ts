@@ -173,7 +173,7 @@ describe('the exit code', () => {
     ['failed', { exitCode: 3 }, 3, 'builder: failed with exit code 3\n'],
     ['signalled', { signal: 'SIGKILL' }, 137, 'builder: signalled by SIGKILL\n'],
     ['timed-out', { signal: 'SIGTERM', reason: 'time: 1h is over' }, 124, 'builder: timed-out by SIGTERM: time: 1h is over\n'],
-    ['cancelled', { reason: 'cancelled: by ada' }, 130, 'builder: cancelled: cancelled: by ada\n'],
+    ['cancelled', { reason: 'cancelled: by ada' }, 130, 'builder: cancelled: by ada\n'],
     ['lost', { reason: 'worker-lost: 3 times' }, 125, 'builder: lost: worker-lost: 3 times\n'],
     ['refused', { reason: 'missing-input: a' }, 125, 'builder: refused: missing-input: a\n'],
   ])('of a run that is %s', async (outcome, ending, code, stderr) => {

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { CATALOGUE } from '../../src/cli/catalogue.ts';
 import { type CommandOptions, runCommand } from '../support/command-line.ts';
@@ -130,6 +131,16 @@ describe('an answer', () => {
     const ran = await runCommand(['info', '--server', server, '--json'], { cwd: folder.path });
     expect(ran).toMatchObject({ code: 69, stdout: '' });
     expect(JSON.parse(ran.stderr).error.code).toBe('unreachable');
+  });
+
+  test('that never comes because the server takes the connection and closes it ends with 69', async () => {
+    const server = createServer((socket) => socket.on('error', () => undefined).destroy());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    for (const command of [['info'], ['run', '-c', 'true', '--platform', 'p'], ['cancel', RUN_ID]]) {
+      expect((await runCommand([...command, '--server', url], { cwd: folder.path })).code).toBe(69);
+    }
+    await new Promise((resolve) => server.close(resolve));
   });
 
   test('with a control character cannot rewrite the terminal', async () => {
