@@ -9,6 +9,9 @@ SOURCES := $(shell find src workers -type d -o -type f) tsconfig.json tsconfig.b
 PACKAGES := node_modules/.package-lock.json
 BUILT := dist/.built
 
+# The tools' caches stay in the checkout.
+export XDG_CACHE_HOME := $(CURDIR)/node_modules/.cache
+
 .PHONY: help build demo test check clean redis
 
 help:
@@ -19,6 +22,7 @@ help:
 	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/'
 
 build: $(BUILT)
+	@:
 
 $(PACKAGES): package-lock.json
 	@sh scripts/npm-packages.sh

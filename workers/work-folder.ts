@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { identityOf, isAlive } from '../src/service/process-identity.ts';
 import { removeTree } from './remove-tree.ts';
+import { endMarked } from './sandbox/none.ts';
+import { markOf } from './script-environment.ts';
 
 export interface WorkFolder {
   /** The worker's name, unique among the living on this machine. */
@@ -21,7 +23,7 @@ const SAME_NAME_MAX = 1_000;
 export async function takeWorkFolder(root: string, name: string, isDefault: boolean): Promise<WorkFolder> {
   try {
     await mkdir(root, { recursive: true, mode: 0o700 });
-    for (const entry of await readdir(root)) if (!(await isOwned(join(root, entry)))) await removeTree(join(root, entry));
+    for (const entry of await readdir(root)) if (!(await isOwned(join(root, entry)))) await sweep(join(root, entry));
     for (let count = 1; count <= SAME_NAME_MAX; count += 1) {
       const candidate = count === 1 ? name : `${name.slice(0, 58)}-${count}`;
       const path = join(root, candidate);
@@ -35,6 +37,15 @@ export async function takeWorkFolder(root: string, name: string, isDefault: bool
     });
   }
   throw new BuilderError('bad-config', `expected fewer than ${SAME_NAME_MAX} workers of the name ${name}`);
+}
+
+/** First the processes of the runs whose folders are left, then the folders. */
+async function sweep(path: string): Promise<void> {
+  for (const run of await readdir(join(path, 'runs')).catch((): string[] => [])) {
+    const claim = /-([0-9a-f]+)$/.exec(run)?.[1];
+    if (claim !== undefined) await endMarked(markOf(claim));
+  }
+  await removeTree(path);
 }
 
 async function claim(path: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 # Dumps a database and keeps the newest dumps.
 #
 # DATABASE_URL  postgresql://USER:PASSWORD@HOST:PORT/NAME, or sqlite:///absolute/path/of/file
-# DUMP_FOLDER   where dumps are kept beside the run's artifacts; the worker must be able to write there (default: nowhere)
+# DUMP_FOLDER   where dumps are kept beside the run's artifacts, on a worker with --sandbox unshare or none (default: nowhere)
 # DUMP_KEEP     how many dumps stay in DUMP_FOLDER (default: 14)
 # DUMP_NAME     how they are called (default: the database's name)
 #
@@ -120,7 +120,8 @@ case $keep in
 esac
 if [ -n "$folder" ]; then
   [ -d "$folder/" ] || refuse "expected DUMP_FOLDER to be a folder, got $folder"
-  [ -w "$folder" ] || refuse "expected DUMP_FOLDER to be a folder that can be written, got $folder"
+  [ -w "$folder" ] ||
+    refuse "expected DUMP_FOLDER to be writable, got $folder, which is not (in a worker's bwrap sandbox only the run's own folder is)"
 fi
 
 work=$(mktemp -d)

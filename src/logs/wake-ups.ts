@@ -23,14 +23,18 @@ export function createWakeUps(connection: Redis): WakeUps {
   const positions = new Map<string, string>();
   for (let shard = 0; shard < limits.logShards; shard += 1) positions.set(keys.wake(`log-${String(shard).padStart(2, '0')}`), '$');
   let closed = false;
+  let giveUp = (): void => undefined;
+  const closing = new Promise<void>((resolve) => {
+    giveUp = resolve;
+  });
   const loop = (async (): Promise<void> => {
     while (!closed) {
       try {
-        await fixPositions(connection, positions);
-        for (const run of await nextWakeUps(connection, positions)) for (const wake of followers.get(run) ?? []) wake();
+        // While Redis is away a command that waits for it is never answered, not even by closing the connection.
+        await Promise.race([wakeNext(connection, positions, followers), closing]);
       } catch {
         // Redis is away: followers look by themselves every limits.followPollMs, and the connection comes back by itself.
-        if (!closed) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        if (!closed) await Promise.race([new Promise((resolve) => setTimeout(resolve, PAUSE_MS)), closing]);
       }
     }
   })();
@@ -38,6 +42,7 @@ export function createWakeUps(connection: Redis): WakeUps {
     follow: (run) => createFollower(followers, run),
     close: async () => {
       closed = true;
+      giveUp();
       connection.disconnect();
       await loop;
     },
@@ -75,6 +80,11 @@ function createFollower(followers: Map<string, Set<() => void>>, run: string): F
       if (ofRun.size === 0) followers.delete(run);
     },
   };
+}
+
+async function wakeNext(connection: Redis, positions: Map<string, string>, followers: Map<string, Set<() => void>>): Promise<void> {
+  await fixPositions(connection, positions);
+  for (const run of await nextWakeUps(connection, positions)) for (const wake of followers.get(run) ?? []) wake();
 }
 
 /** `$` would lose what comes between two reads: each stream's position is its last id, asked for once. */

@@ -57,7 +57,8 @@ async function up(flags: Flags): Promise<void> {
   try {
     // The programs name Redis's socket relative to it.
     process.chdir(data.path);
-    const system = await startSystem({ ...flags, data, logger, life });
+    const system = await Promise.race([startSystem({ ...flags, data, logger, life }), aborted(life.draining)]);
+    if (system === undefined) return;
     const client = `${JSON.stringify({ server: system.url, token: data.token })}\n`;
     await writeWhole(join(data.path, 'client.json'), client);
     await writeWhole(join(clientConfigHome(), 'builder', 'client.json'), client).catch((cause: Error) =>

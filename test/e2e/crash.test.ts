@@ -41,17 +41,20 @@ function processesOf(id: string): string[] {
 }
 
 describe('kill -9', () => {
-  it('of the worker: up starts it again, the run is taken again, its first attempt stays visible', async () => {
-    system = await startSystem();
-    const id = await submit('echo attempt $BUILDER_ATTEMPT; if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; fi');
-    await running(id);
-    process.kill(await system.pid('worker'), 'SIGKILL');
-    const run = await finished(id);
-    expect(run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
-    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['superseded', 'succeeded']);
-    expect((await system.builder('observe', id)).stdout).toContain('attempt 2\n');
-    expect(processesOf(id)).toEqual([]);
-  });
+  it.each(['auto', 'none'])(
+    'of the worker (sandbox %s): up starts it again, the run is taken again, its first attempt stays visible',
+    async (sandbox) => {
+      system = await startSystem('--sandbox', sandbox);
+      const id = await submit('echo attempt $BUILDER_ATTEMPT; if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; fi');
+      await running(id);
+      process.kill(await system.pid('worker'), 'SIGKILL');
+      const run = await finished(id);
+      expect(run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+      expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['superseded', 'succeeded']);
+      expect((await system.builder('observe', id)).stdout).toContain('attempt 2\n');
+      expect(processesOf(id)).toEqual([]);
+    },
+  );
 
   it('of the server: producers that follow go on where they were', async () => {
     system = await startSystem();

@@ -2,15 +2,15 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { afterAll, expect, test } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
-import { alive, cancelled, executorsHere, openDescriptors, removeRuns, run, SCRIPTS } from '../support/executing.ts';
+import { alive, cancelled, describeUnder, executorsHere, openDescriptors, removeRuns, run, SCRIPTS } from '../support/executing.ts';
 import { until } from '../support/until.ts';
 
 const executors = await executorsHere();
 afterAll(removeRuns);
 
-describe.each(executors)('Under %s, asked to end:', (_name, execute) => {
+describeUnder(executors, 'Under %s, asked to end:', (_name, execute) => {
   test('a script that traps SIGTERM has its grace, and what it says then is kept', async () => {
     const told = await run(execute, 'traps-term.sh', { timeoutMs: 500, graceMs: 20_000 });
     expect(told).toMatchObject({ ended: 'timed-out', exitCode: 9, signal: null, stdout: 'ready\nleaving\n' });
@@ -59,7 +59,7 @@ describe.each(executors)('Under %s, asked to end:', (_name, execute) => {
   });
 });
 
-describe.each(executors)('Under %s, left behind:', (_name, execute) => {
+describeUnder(executors, 'Under %s, left behind:', (_name, execute) => {
   test.each(['leaves-daemon.sh', 'leaves-double-fork.sh'])('nothing of %s is left, and what was killed is named', async (script) => {
     const told = await run(execute, script);
     expect(told).toMatchObject({ exitCode: 0, ended: 'exited', outputHeld: false });
@@ -103,7 +103,7 @@ describe.each(executors)('Under %s, left behind:', (_name, execute) => {
   });
 });
 
-describe.each(executors)('Under %s, many runs:', (_name, execute) => {
+describeUnder(executors, 'Under %s, many runs:', (_name, execute) => {
   test('fifty runs leave no descriptor and no process', async () => {
     await run(execute, 'exit 0');
     const before = await until(() => openDescriptors(), 'a count');

@@ -2,9 +2,9 @@
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { afterAll, expect, test } from '@jest/globals';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
-import { alive, executorsHere, removeRuns, run } from '../support/executing.ts';
+import { alive, describeUnder, executorsHere, removeRuns, run } from '../support/executing.ts';
 
 const executors = await executorsHere();
 afterAll(removeRuns);
@@ -13,7 +13,7 @@ test('Auto takes the best sandbox that works here', async () => {
   expect((await chooseSandbox('auto')).name).toBe(executors[0]?.[0]);
 });
 
-describe.each(executors)('Under %s', (_name, execute) => {
+describeUnder(executors, 'Under %s', (_name, execute) => {
   test.each([0, 1, 7, 137, 143, 255])('exit code %i is told as it is', async (code) => {
     expect(await run(execute, `exit ${code}`)).toMatchObject({
       exitCode: code,
@@ -46,7 +46,7 @@ describe.each(executors)('Under %s', (_name, execute) => {
   });
 });
 
-describe.each(executors)('Under %s', (name, execute) => {
+describeUnder(executors, 'Under %s', (name, execute) => {
   test('the environment is the one that was given, nothing else', async () => {
     const claim = randomUUID();
     const env = { A: 'b c', EMPTY: '', LINES: 'one\ntwo=3\n', UNICODE: 'ä€😀', PERL5OPT: '', BUILDER_CLAIM: claim };
@@ -66,7 +66,7 @@ describe.each(executors)('Under %s', (name, execute) => {
   });
 });
 
-describe.each(executors)('Under %s the output:', (_name, execute) => {
+describeUnder(executors, 'Under %s the output:', (_name, execute) => {
   test('stdout and stderr are apart, and /dev/stdout and /dev/stderr can be opened', async () => {
     expect(await run(execute, 'echo a; echo b >&2; echo c >/dev/stdout; echo d >/dev/stderr')).toMatchObject({
       stdout: 'a\nc\n',

@@ -24,7 +24,51 @@ const api = (path: string, o: Asking = {}) => ask(server, `/api/v1${path}`, o);
 const post = (path: string, body: object = {}, headers: Record<string, string> = {}) => api(path, { method: 'POST', body, headers });
 const RUN = { platform: 'test', script: 'true' };
 
+/** Every operation that the server really has, from its router: `GET /api/v1/runs/:id`. */
+function routeTable(): [string, string][] {
+  const steps: string[] = [];
+  const table: [string, string][] = [];
+  for (const line of server.app.printRoutes({ commonPrefix: false }).split('\n')) {
+    const [, indent, step, methods] = /^(.*[├└]── )(\S+) \((.+)\)$/.exec(line) ?? [];
+    if (indent === undefined || step === undefined || methods === undefined) continue;
+    steps.splice(indent.length / 4 - 1, steps.length, step);
+    for (const method of methods.split(', ')) table.push([method, steps.join('').replaceAll('//', '/')]);
+  }
+  return table;
+}
+
 describe('who may ask', () => {
+  it('every route of the server needs a token, but health, signing in and signing out', async () => {
+    const open: string[] = [];
+    for (const [method, path] of routeTable()) {
+      const { status } = await ask(server, path.replace(/:\w+|\*/g, 'x'), { method, token: null });
+      if (status !== 401) open.push(`${method} ${path} ${status}`);
+    }
+    expect(routeTable().length).toBeGreaterThan(100);
+    expect(open.sort()).toEqual([
+      'GET /healthz 200',
+      'GET /readyz 200',
+      'GET /signin 200',
+      'HEAD /healthz 200',
+      'HEAD /readyz 200',
+      'HEAD /signin 200',
+      'POST /signout 303',
+    ]);
+  });
+
+  it('every route of the interface is in its document', async () => {
+    const { paths } = (await ask(server, '/api/openapi.json')).json as { paths: Record<string, Record<string, unknown>> };
+    const described = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    const routes = routeTable().map(([method, path]) => `${method} ${path.replace(/:(\w+)/g, '{$1}').replace('*', '{path}')}`);
+    const missing = routes.filter(
+      (route) => route.includes(' /api/v1/') && !described.includes(route) && !described.includes(route.replace('HEAD', 'GET')),
+    );
+    expect(missing).toEqual([]);
+    expect(described.filter((one) => !routes.includes(one))).toEqual([]);
+  });
+
   it('every operation needs a token, and one of enough scope, but health', async () => {
     const { paths } = (await ask(server, '/api/openapi.json')).json as { paths: Record<string, Record<string, { summary: string }>> };
     const tried: string[] = [];

@@ -3,14 +3,14 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from '@jest/globals';
-import { alive, executorsHere, removeRuns, run, runsFolder } from '../support/executing.ts';
+import { afterAll, expect, test } from '@jest/globals';
+import { alive, describeUnder, executorsHere, removeRuns, run, runsFolder } from '../support/executing.ts';
 import { until } from '../support/until.ts';
 
 const executors = await executorsHere(['bwrap', 'unshare']);
 afterAll(removeRuns);
 
-describe.each(executors)('Under %s', (name, execute) => {
+describeUnder(executors, 'Under %s', (name, execute) => {
   test('a script sees the processes of its own run only, and its init as PID 1', async () => {
     const told = await run(execute, 'cat /proc/1/cmdline | tr "\\0" " "; echo; echo /proc/[0-9]*');
     expect(told.stdout).toMatch(/^\/usr\/bin\/perl .*\n\/proc\/1 \/proc\/\d+\n$/);
@@ -40,23 +40,27 @@ describe.each(executors)('Under %s', (name, execute) => {
   });
 });
 
-describe.each(executors.filter(([name]) => name === 'bwrap'))('Under %s', (_name, execute) => {
-  test('the host is read-only, the folder, TMPDIR and /tmp can be written, other runs and hidden folders are out of sight', async () => {
-    const secret = join(runsFolder(), '..', 'secret');
-    mkdirSync(secret, { recursive: true });
-    writeFileSync(join(secret, 'token'), 'x');
-    const hide = [runsFolder(), secret];
-    await run(execute, 'exit 0');
-    const lines = [
-      'touch here /tmp/there /dev/shm/there',
-      `touch /etc/builder-was-here 2>&1 && echo written`,
-      `ls ${secret} | wc -l`,
-      'ls ../.. | wc -l',
-      `touch ../../new ${secret}/new 2>/dev/null && echo written`,
-      'echo end',
-    ];
-    const told = await run(execute, `#!/bin/sh\n${lines.join('\n')}\n`, { hide });
-    expect(told.stdout).toMatch(/^touch: .*Read-only file system\n0\n1\nend\n$/);
-    expect(existsSync('/tmp/there')).toBe(false);
-  });
-});
+describeUnder(
+  executors.filter(([name]) => name === 'bwrap'),
+  'Under %s',
+  (_name, execute) => {
+    test('the host is read-only, the folder, TMPDIR and /tmp can be written, other runs and hidden folders are out of sight', async () => {
+      const secret = join(runsFolder(), '..', 'secret');
+      mkdirSync(secret, { recursive: true });
+      writeFileSync(join(secret, 'token'), 'x');
+      const hide = [runsFolder(), secret];
+      await run(execute, 'exit 0');
+      const lines = [
+        'touch here /tmp/there /dev/shm/there',
+        `touch /etc/builder-was-here 2>&1 && echo written`,
+        `ls ${secret} | wc -l`,
+        'ls ../.. | wc -l',
+        `touch ../../new ${secret}/new 2>/dev/null && echo written`,
+        'echo end',
+      ];
+      const told = await run(execute, `#!/bin/sh\n${lines.join('\n')}\n`, { hide });
+      expect(told.stdout).toMatch(/^touch: .*Read-only file system\n0\n1\nend\n$/);
+      expect(existsSync('/tmp/there')).toBe(false);
+    });
+  },
+);

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { describe, test } from '@jest/globals';
 import { createExecutor, type Executed, type Execution, type Executor } from '../../workers/executor.ts';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
 import { SANDBOX_NAMES, type SandboxName } from '../../workers/sandbox/sandbox.ts';
@@ -22,6 +23,16 @@ export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAME
     }
   }
   return executors;
+}
+
+/** A part of the suite per sandbox; where none of them works it shows as skipped. */
+export function describeUnder(
+  executors: readonly [SandboxName, Executor][],
+  title: string,
+  body: (name: SandboxName, execute: Executor) => void,
+): void {
+  if (executors.length > 0) describe.each([...executors])(title, body);
+  else describe.skip(title.replace('%s', 'a sandbox that does not work here'), () => test('nothing to try', () => undefined));
 }
 
 export interface Told extends Executed {

@@ -52,6 +52,13 @@ async function start(launch: Launch): Promise<StartedScript> {
   };
 }
 
+/** Ends what a run of a worker that died has left alive, wherever its mark is found. */
+export async function endMarked(mark: string): Promise<void> {
+  // No group and no session has this number: the mark alone tells.
+  const run: RunIdentity = { leader: -1, startTicks: 0, mark };
+  await killAll(run, await look(run));
+}
+
 interface Spawned {
   child: ChildProcess;
   pid: number;

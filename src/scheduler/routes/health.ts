@@ -1,6 +1,7 @@
 /** `/healthz`: the process is alive. `/readyz`: Redis and the store answer. */
 import type { FastifyInstance } from 'fastify';
 import { limits } from '../../job/limits.ts';
+import { isRedisAway } from '../../redis/connection.ts';
 import { asBuilderError, BuilderError, oneLine } from '../../service/errors.ts';
 import type { ServerContext } from '../server-context.ts';
 
@@ -9,7 +10,7 @@ const open = { config: { public: true } } as const;
 export function healthRoutes(app: FastifyInstance, { queues, store }: ServerContext): void {
   const redis = async (): Promise<void> => {
     await queues.redis.ping().catch((cause) => {
-      throw new BuilderError('redis-unavailable', `expected Redis to answer, got ${oneLine(cause)}`);
+      throw new BuilderError('redis-unavailable', `expected Redis to answer, got ${isRedisAway(cause) ? 'no answer' : oneLine(cause)}`);
     });
   };
   const ready = remembered(async () => {
