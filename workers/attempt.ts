@@ -1,7 +1,7 @@
 /** One attempt: its folder, its script, its log, its artifacts, its manifest. */
 import { writeManifest } from '../src/artifacts/manifest.ts';
 import { readScript } from '../src/artifacts/script.ts';
-import type { Artifact, LogDigest, Manifest } from '../src/job/artifact.ts';
+import { type Artifact, EMPTY_LOG, type LogDigest, type Manifest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
@@ -34,8 +34,7 @@ export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signa
     folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
   } catch (cause) {
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
-    const log = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
-    return { kind: 'ended', ending: refusal('input-missing', cause.message), log, artifactCount: 0 };
+    return { kind: 'ended', ending: refusal('input-missing', cause.message), log: EMPTY_LOG, artifactCount: 0 };
   }
   try {
     return await runInFolder(worker, open, signals, folder);

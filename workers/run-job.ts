@@ -1,7 +1,9 @@
 /** The story of one delivery: claim the run, execute an attempt, store what it left, commit the result. */
 import { randomBytes } from 'node:crypto';
+import { EMPTY_LOG } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import type { RunRecord, RunResult } from '../src/job/run.ts';
+import { sealLog } from '../src/logs/seal.ts';
 import type { Delivery, Handled } from '../src/queue/consume.ts';
 import { type AttemptEnd, claimAttempt, closeAttempt, commitResult, readRecord } from '../src/queue/records.ts';
 import { wakeFollowers } from '../src/redis/wake.ts';
@@ -10,8 +12,6 @@ import { pause } from '../src/service/lifecycle.ts';
 import { type AttemptResult, runAttempt } from './attempt.ts';
 import { refusal } from './attempt-ending.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
-
-const EMPTY_LOG = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
 
 /** Resolves when BullMQ may be told; rejects only when Redis refuses what builder asks of it. */
 export async function runJob(worker: WorkerContext, delivery: Delivery): Promise<Handled> {
@@ -32,6 +32,7 @@ export async function runJob(worker: WorkerContext, delivery: Delivery): Promise
       const record = await readRecord(worker.redis, delivery.id);
       if (record === null) return { kind: 'gone' };
       await wakeFollowers(worker.redis, delivery.id);
+      sealFormer(worker, record);
       return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, ...start });
     }
   }
@@ -103,16 +104,20 @@ async function endUnstarted(
 ): Promise<Handled> {
   const record = await readRecord(worker.redis, delivery.id);
   if (record === null) return { kind: 'gone' };
+  const last = record.attempts.at(-1);
   const result: RunResult = {
     outcome: o.outcome,
     exitCode: null,
     signal: null,
     reason: o.outcome === 'cancelled' ? `cancelled: ${record.cancel?.reason ?? 'asked for'}` : lostReason(record),
     attempt: o.attempt,
-    claim: record.attempts.at(-1)?.claim ?? null,
+    claim: last?.claim ?? null,
     attemptsMade: delivery.attemptsMade,
     finishedAt: new Date().toISOString(),
-    log: EMPTY_LOG,
+    log:
+      last === undefined
+        ? EMPTY_LOG
+        : await sealLog(worker.redis, worker.store, { run: delivery.id, attempt: last.number, claim: last.claim }),
     artifactCount: 0,
   };
   await commitResult(worker.redis, {
@@ -125,6 +130,18 @@ async function endUnstarted(
   });
   await wakeFollowers(worker.redis, delivery.id);
   return { kind: 'result', result };
+}
+
+/** The log of an attempt whose worker died lies in Redis alone; in the background, since the next attempt waits for nobody. */
+function sealFormer(worker: WorkerContext, { spec, attempts }: RunRecord): void {
+  const former = attempts.at(-2);
+  if (former === undefined || former.outcome === 'interrupted') return;
+  sealLog(worker.redis, worker.store, { run: spec.id, attempt: former.number, claim: former.claim }).catch((cause) =>
+    worker.logger.warn(
+      { run: spec.id, attempt: former.number, error: oneLine(cause) },
+      'the log of a superseded attempt could not be kept',
+    ),
+  );
 }
 
 /** A fault of builder before the script started: the run goes back, a bounded number of times. */

@@ -53,6 +53,14 @@ function isPlain(path: string): boolean {
 export const LogDigest = z.object({ lines: z.int(), bytes: z.int(), sha256: z.string(), truncated: z.boolean(), missing: z.int() });
 export type LogDigest = z.infer<typeof LogDigest>;
 
+export const EMPTY_LOG: LogDigest = {
+  lines: 0,
+  bytes: 0,
+  sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+  truncated: false,
+  missing: 0,
+};
+
 /** What the store keeps of one attempt beside its blobs and log: enough to rebuild every index without Redis. */
 export const Manifest = z.object({
   version: z.literal(1),

@@ -5,7 +5,7 @@ import type { LogEnd } from '../job/log-entry.ts';
 import type { RunResult } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
 import { nextArchivedLine, readArchived } from './archive.ts';
-import { type LogChunk, type LogId, readChunks } from './stream.ts';
+import { type LogChunk, type LogId, linesFrom, readChunks } from './stream.ts';
 import type { WakeUps } from './wake-ups.ts';
 
 /** Still open; ended without a result, so that another attempt follows; or ended with the run's result. */
@@ -80,15 +80,4 @@ function* closing(end: 'ended' | RunResult, line: number): Generator<Buffer> {
 function gap(from: number, to: number): LogChunk {
   const entry = { gap: { from, to, reason: 'lost: neither Redis nor the store has these lines' } };
   return { firstLine: from, lines: to - from + 1, ndjson: Buffer.from(`${JSON.stringify(entry)}\n`) };
-}
-
-/** A chunk without the lines before the wanted one. */
-function linesFrom(chunk: LogChunk, line: number): Buffer {
-  let offset = 0;
-  for (let skipped = chunk.firstLine; skipped < line; skipped += 1) {
-    const end = chunk.ndjson.indexOf(0x0a, offset);
-    if (end < 0) break;
-    offset = end + 1;
-  }
-  return chunk.ndjson.subarray(offset);
 }

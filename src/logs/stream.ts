@@ -73,3 +73,14 @@ export async function readChunks(redis: Redis, log: LogId, line: number, count: 
 function lineOfId(id: string): number {
   return Number(id.slice(0, id.indexOf('-')));
 }
+
+/** A chunk without the lines before the wanted one. */
+export function linesFrom(chunk: LogChunk, line: number): Buffer {
+  let offset = 0;
+  for (let skipped = chunk.firstLine; skipped < line; skipped += 1) {
+    const end = chunk.ndjson.indexOf(0x0a, offset);
+    if (end < 0) break;
+    offset = end + 1;
+  }
+  return chunk.ndjson.subarray(offset);
+}

@@ -1,11 +1,12 @@
 /** Cancelling and deliberate retrying: durable marks first, then whatever makes them quick. */
 import { UnrecoverableError } from 'bullmq';
+import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import type { Run, RunRecord, RunResult } from '../job/run.ts';
 import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { wakeFollowers } from '../redis/wake.ts';
-import { BuilderError } from '../service/errors.ts';
+import { BuilderError, oneLine } from '../service/errors.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { reopenScript, requestCancelScript } from './record-scripts.ts';
 import { commitResult, readRecord } from './records.ts';
@@ -25,7 +26,8 @@ export async function requestCancel(queues: Queues, id: string, reason: string |
   if (answer === 'gone') throw new BuilderError('not-found', `no such run: ${id}`);
   if (answer === 'finished') throw new BuilderError('conflict', `expected a run that is not finished, got ${id}, which has ended`);
   await queues.redis.publish(keys.cancelChannel, id);
-  await settleCancel(queues, id);
+  // The store may be away just now: the mark is durable, and every server goes on with it.
+  await settleCancel(queues, id).catch((cause: unknown) => queues.logger.warn({ run: id, error: oneLine(cause) }, 'a cancellation waits'));
   return getRun(queues, id);
 }
 
@@ -42,7 +44,7 @@ export async function settleCancel(queues: Queues, id: string): Promise<void> {
     token: '',
     attempt: record.attempts.length,
     claim: record.attempts.at(-1)?.claim ?? null,
-    result: cancelledResult(record),
+    result: await cancelledResult(queues, record),
     end: null,
   });
   if (committed === 'superseded') return;
@@ -77,20 +79,20 @@ export function bullFailure(result: RunResult): Error {
   return new UnrecoverableError(detail.startsWith(`${result.outcome}:`) ? detail : `${result.outcome}: ${detail}`);
 }
 
-function cancelledResult(record: RunRecord): RunResult {
-  const started = record.attempts.length > 0;
+async function cancelledResult(queues: Queues, record: RunRecord): Promise<RunResult> {
+  const last = record.attempts.at(-1);
   const words = record.cancel?.reason ?? 'asked for';
-  const unconfirmed = started ? '; its worker is silent, so the end of its processes is not confirmed' : '';
+  const unconfirmed = last !== undefined ? '; its worker is silent, so the end of its processes is not confirmed' : '';
   return {
     outcome: 'cancelled',
     exitCode: null,
     signal: null,
     reason: `cancelled: ${words}${unconfirmed}`.slice(0, limits.reasonCharsMax),
     attempt: record.attempts.length,
-    claim: record.attempts.at(-1)?.claim ?? null,
+    claim: last?.claim ?? null,
     attemptsMade: ADOPTED_ALWAYS,
     finishedAt: new Date().toISOString(),
-    log: { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 },
+    log: last === undefined ? EMPTY_LOG : await queues.sealLog({ run: record.spec.id, attempt: last.number, claim: last.claim }),
     artifactCount: 0,
   };
 }

@@ -1,5 +1,6 @@
 /** Taking runs of a platform from BullMQ, and giving back its answer once a result is committed. */
 import { type Job, WaitingError, Worker } from 'bullmq';
+import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
 import type { RunResult } from '../job/run.ts';
@@ -104,7 +105,7 @@ const RUBBISH: RunResult = {
   claim: null,
   attemptsMade: 0,
   finishedAt: '1970-01-01T00:00:00.000Z',
-  log: { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 },
+  log: EMPTY_LOG,
   artifactCount: 0,
 };
 

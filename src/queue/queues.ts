@@ -1,5 +1,6 @@
 /** BullMQ's queues of one Redis: a queue per platform, and the tick queue. */
 import { Queue } from 'bullmq';
+import type { LogDigest } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { nextTick } from '../job/schedule.ts';
 import { connect, type Redis } from '../redis/connection.ts';
@@ -8,11 +9,15 @@ import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
 import { scheduleOfPattern } from './pattern.ts';
 
+/** Closes the log of an attempt whose worker is gone; given by whoever holds the store. */
+export type SealLog = (log: { run: string; attempt: number; claim: string }) => Promise<LogDigest>;
+
 export interface Queues {
   /** Fails a command within seconds while Redis is away. */
   redis: Redis;
   redisUrl: string;
   logger: Logger;
+  sealLog: SealLog;
   byName: Map<string, Queue>;
   close(): Promise<void>;
 }
@@ -23,7 +28,7 @@ export const clockSettings = {
     nextTick(scheduleOfPattern(options.pattern ?? ''), afterMs) ?? undefined,
 };
 
-export function openQueues(options: { redisUrl: string; logger: Logger }): Queues {
+export function openQueues(options: { redisUrl: string; logger: Logger; sealLog: SealLog }): Queues {
   const redis = connect(options.redisUrl, 'command');
   const byName = new Map<string, Queue>();
   const close = async (): Promise<void> => {

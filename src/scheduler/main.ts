@@ -3,8 +3,9 @@ import { parseArgs } from 'node:util';
 import { openStore } from '../artifacts/open-store.ts';
 import { storeScript } from '../artifacts/script.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
+import { sealLog } from '../logs/seal.ts';
 import { createWakeUps } from '../logs/wake-ups.ts';
-import { openQueues } from '../queue/queues.ts';
+import { openQueues, type Queues } from '../queue/queues.ts';
 import { startServerDuties } from '../queue/server-duties.ts';
 import { connect, waitForRedis } from '../redis/connection.ts';
 import { readServerConfig, type ServerConfig } from '../service/config.ts';
@@ -40,7 +41,7 @@ async function serve(config: ServerConfig): Promise<void> {
     life.stop('the program that started it is gone');
   });
   try {
-    const queues = openQueues({ redisUrl: config.redisUrl, logger });
+    const queues: Queues = openQueues({ redisUrl: config.redisUrl, logger, sealLog: (log) => sealLog(queues.redis, store, log) });
     life.onRelease('queues', queues.close);
     await waitForRedis(queues.redis, config.redisUrl);
     const store = await openStore(config.store);

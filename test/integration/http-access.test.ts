@@ -32,7 +32,7 @@ function routeTable(): [string, string][] {
     const [, indent, step, methods] = /^(.*[├└]── )(\S+) \((.+)\)$/.exec(line) ?? [];
     if (indent === undefined || step === undefined || methods === undefined) continue;
     steps.splice(indent.length / 4 - 1, steps.length, step);
-    for (const method of methods.split(', ')) table.push([method, steps.join('').replaceAll('//', '/')]);
+    for (const method of methods.split(', ')) table.push([method, steps.join('').replace('*', '/*').replaceAll('//', '/')]);
   }
   return table;
 }

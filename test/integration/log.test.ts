@@ -7,6 +7,7 @@ import { type LogEntry, type LogLine, parseLogEntry, textOf } from '../../src/jo
 import type { RunResult } from '../../src/job/run.ts';
 import { archiveChunk } from '../../src/logs/archive.ts';
 import { type AttemptState, readLog } from '../../src/logs/reader.ts';
+import { sealLog } from '../../src/logs/seal.ts';
 import { appendChunk, type LogId, trimBefore } from '../../src/logs/stream.ts';
 import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
@@ -204,6 +205,24 @@ describe('a log', () => {
     await connection.del(keys.log(writer.log.run, 1, 'c'));
     for (const key of await store.listDocuments(`runs/${writer.log.run}/1-c/log/`)) await store.removeDocument(key);
     expect((await read(writer.log))[0]).toMatchObject({ gap: { from: 1, to: 2 } });
+  });
+
+  it('whose writer died is sealed: archived, counted, and the same again', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const chunkOf = (line: number) => ({
+      firstLine: line,
+      lines: 2,
+      ndjson: Buffer.from([line, line + 1].map((n) => `{"line":${n},"atMs":0,"source":"stdout","text":"${n}"}\n`).join('')),
+    });
+    await archiveChunk(store, log, chunkOf(1));
+    for (const line of [1, 3, 5]) await appendChunk(connection, log, chunkOf(line));
+    const digest = { lines: 6, bytes: 12, sha256: sha256('1\n2\n3\n4\n5\n6\n'), truncated: false, missing: 0 };
+    expect(await sealLog(connection, store, log)).toEqual(digest);
+    await connection.del(keys.log(log.run, 1, 'c'));
+    expect(await sealLog(connection, store, log)).toEqual(digest);
+    states.set(log.run, 'ended');
+    expect(textsOf(await read(log))).toBe('1\n2\n3\n4\n5\n6\n');
+    expect(await sealLog(connection, store, { ...log, attempt: 2 })).toMatchObject({ lines: 0, bytes: 0, sha256: sha256('') });
   });
 
   it('appended twice is there once', async () => {

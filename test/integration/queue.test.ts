@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import type { RunResult } from '../../src/job/run.ts';
 import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
 import { consumeRuns, type Delivery, type Handled } from '../../src/queue/consume.ts';
@@ -16,7 +17,6 @@ import { specOf } from '../support/specs.ts';
 import { until } from '../support/until.ts';
 
 const logger = createLogger('test', 'silent');
-const EMPTY_LOG = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
 const storeScript = async (text: string) => ({ sha256: '0'.repeat(64), bytes: text.length });
 let redis: TestRedis;
 let queues: Queues;
@@ -25,7 +25,7 @@ const releases: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   redis = await startRedis();
-  queues = openQueues({ redisUrl: redis.url, logger });
+  queues = openQueues({ redisUrl: redis.url, logger, sealLog: async () => EMPTY_LOG });
   connection = connect(redis.url, 'patient');
 });
 
@@ -151,7 +151,7 @@ describe('a run', () => {
       const seen = await platformQueue(queues, 'test').getJob(spec.id);
       return (await seen?.getState()) === 'failed' && seen;
     }, 'the job to fail');
-    expect(job.failedReason).toBe('failed: exit 3');
+    expect(job.failedReason).toBe('failed: exit code 3');
     expect(job.attemptsMade).toBe(1);
   });
 

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import { cronSchedule, periodFrom } from '../../src/job/schedule.ts';
 import { getJob, nextTickOf, putJob, removeJob, rescheduleJob } from '../../src/queue/definitions.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
@@ -17,7 +18,7 @@ let queues: Queues;
 
 beforeAll(async () => {
   redis = await startRedis();
-  queues = openQueues({ redisUrl: redis.url, logger });
+  queues = openQueues({ redisUrl: redis.url, logger, sealLog: async () => EMPTY_LOG });
 });
 
 afterEach(async () => {
@@ -31,7 +32,7 @@ afterAll(async () => {
 });
 
 function startServer(): void {
-  const server = openQueues({ redisUrl: redis.url, logger });
+  const server = openQueues({ redisUrl: redis.url, logger, sealLog: async () => EMPTY_LOG });
   const duties = startServerDuties({ queues: server, storeScript });
   releases.push(async () => {
     await duties.close();

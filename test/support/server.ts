@@ -7,6 +7,7 @@ import { storeScript } from '../../src/artifacts/script.ts';
 import type { Store } from '../../src/artifacts/store.ts';
 import type { LogLine } from '../../src/job/log-entry.ts';
 import type { RunResult, RunSpec } from '../../src/job/run.ts';
+import { sealLog } from '../../src/logs/seal.ts';
 import { appendChunk, type LogId } from '../../src/logs/stream.ts';
 import { createWakeUps } from '../../src/logs/wake-ups.ts';
 import { openQueues, type Queues } from '../../src/queue/queues.ts';
@@ -41,7 +42,7 @@ export async function startServer(): Promise<TestServer> {
   const redis = await startRedis();
   const logger = createLogger('test', 'silent');
   const token = `bootstrap-${randomUUID()}`;
-  const queues = openQueues({ redisUrl: redis.url, logger });
+  const queues: Queues = openQueues({ redisUrl: redis.url, logger, sealLog: (log) => sealLog(queues.redis, store, log) });
   const wakeUps = createWakeUps(connect(redis.url, 'patient'));
   const store = await openFolderStore(folder.path);
   const stopping = new AbortController();
