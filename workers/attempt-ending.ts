@@ -3,6 +3,8 @@ import { formatDuration } from '../src/job/duration.ts';
 import type { Outcome } from '../src/job/outcome.ts';
 import type { Killed, RunSpec } from '../src/job/run.ts';
 import type { Executed } from './executor.ts';
+import { retryDelayMs } from './retry.ts';
+import type { OpenAttempt } from './worker-context.ts';
 
 export interface AttemptEnding {
   outcome: Outcome;
@@ -32,8 +34,8 @@ export function refusal(code: string, text: string): AttemptEnding {
   return { outcome: 'refused', exitCode: null, signal: null, reason: `${code}: ${text}`, killed: [] };
 }
 
-/** What the log tells of an end that was not the script's own doing; null for nothing. */
-export function endingNotes(ending: AttemptEnding, executed: Executed): string[] {
+/** What the log tells of an end that was not the script's own doing, and of what follows. */
+export function endingNotes(ending: AttemptEnding, executed: Executed, { spec, retries }: Pick<OpenAttempt, 'spec' | 'retries'>): string[] {
   const notes: string[] = [];
   if (ending.outcome === 'timed-out' || ending.outcome === 'cancelled') notes.push(ending.reason ?? ending.outcome);
   if (executed.outputHeld) notes.push('a process that the script left behind kept its output open; it was not waited for');
@@ -44,6 +46,10 @@ export function endingNotes(ending: AttemptEnding, executed: Executed): string[]
       .join(', ');
     const more = executed.killed.length > 10 ? ` and ${executed.killed.length - 10} more` : '';
     notes.push(`killed what was left: ${shown}${more}`);
+  }
+  const delayMs = retryDelayMs(spec, retries, ending.outcome);
+  if (delayMs !== null) {
+    notes.push(`${ending.outcome}; retry ${retries + 1} of ${spec.retries} in ${formatDuration(delayMs)}`);
   }
   return notes;
 }

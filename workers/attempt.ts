@@ -91,7 +91,7 @@ async function storeAttempt(
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
   try {
-    for (const note of endingNotes(o.ending, o.executed)) await o.log.note(note);
+    for (const note of endingNotes(o.ending, o.executed, open)) await o.log.note(note);
     const artifacts = await patiently(worker, open, deadline, () =>
       collectArtifacts({
         folder: folder.home,

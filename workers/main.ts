@@ -2,6 +2,7 @@
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { openStore } from '../src/artifacts/open-store.ts';
+import { parseDuration } from '../src/job/duration.ts';
 import { InvalidValue } from '../src/job/invalid-value.ts';
 import { limits } from '../src/job/limits.ts';
 import { checkName } from '../src/job/names.ts';
@@ -19,7 +20,7 @@ import { chooseSandbox } from './sandbox/choose.ts';
 import { takeRuns } from './take-runs.ts';
 import { takeWorkFolder } from './work-folder.ts';
 
-const HELP = `builder worker --platform P… [--name N] [--concurrency N] [--sandbox auto|bwrap|unshare|none]
+const HELP = `builder worker --platform P… [--name N] [--concurrency N] [--sandbox auto|bwrap|unshare|none] [--once] [--idle-exit D]
 
 Takes the runs of its platforms from Redis, executes them and stores what they leave. Configured by environment:
 BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORKER_NAME, BUILDER_LOG_LEVEL.
@@ -28,6 +29,8 @@ BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORK
   --name N          its name, unique among the workers (default: the host's name)
   --concurrency N   how many runs at a time, over all its platforms (default: the number of cores)
   --sandbox S       auto takes the best that works here (default)
+  --once            takes one run, then ends
+  --idle-exit D     ends after so long without a run, such as 10m
 
 SIGTERM drains: it takes nothing new and ends when what runs has ended. A second one puts back what runs.`;
 
@@ -38,6 +41,8 @@ interface Flags {
   name: string | undefined;
   concurrency: number;
   sandbox: (typeof SANDBOXES)[number];
+  once: boolean;
+  idleExitMs: number | null;
 }
 
 try {
@@ -90,7 +95,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       logger,
       forcing: life.forcing,
     };
-    const taking = takeRuns({ worker: context, platforms: flags.platforms, concurrency: flags.concurrency });
+    const taking = takeRuns({ ...flags, worker: context, onEnough: life.stop });
     logger.info({ ...worker }, 'takes runs');
     process.send?.({ ready: true, sandbox: sandbox.name });
     await aborted(life.draining);
@@ -114,9 +119,17 @@ function readFlags(args: string[]): Flags | null {
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 10_000) {
     throw new BuilderError('usage', `expected --concurrency of 1 to 10000, got ${values.concurrency}`);
   }
+  const idleExitMs = values['idle-exit'] === undefined ? null : parseDuration(values['idle-exit']);
   const sandbox = SANDBOXES.find((one) => one === (values.sandbox ?? 'auto'));
   if (sandbox === undefined) throw new BuilderError('usage', `expected --sandbox ${SANDBOXES.join(', ')}, got ${values.sandbox}`);
-  return { platforms, name: values.name === undefined ? undefined : checkName('worker', values.name), concurrency, sandbox };
+  return {
+    platforms,
+    name: values.name === undefined ? undefined : checkName('worker', values.name),
+    concurrency,
+    sandbox,
+    once: values.once === true,
+    idleExitMs,
+  };
 }
 
 function parse(args: string[]) {
@@ -128,6 +141,8 @@ function parse(args: string[]) {
         name: { type: 'string' },
         concurrency: { type: 'string' },
         sandbox: { type: 'string' },
+        once: { type: 'boolean' },
+        'idle-exit': { type: 'string' },
         help: { type: 'boolean' },
         version: { type: 'boolean' },
         json: { type: 'boolean' },

@@ -11,6 +11,7 @@ import { oneLine } from '../src/service/errors.ts';
 import { pause } from '../src/service/lifecycle.ts';
 import { type AttemptResult, runAttempt } from './attempt.ts';
 import { refusal } from './attempt-ending.ts';
+import { retryDelayMs } from './retry.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
 /** Resolves when BullMQ may be told; rejects only when Redis refuses what builder asks of it. */
@@ -27,13 +28,13 @@ export async function runJob(worker: WorkerContext, delivery: Delivery): Promise
     case 'cancel':
       return endUnstarted(worker, delivery, { attempt: claim.attempt, outcome: 'cancelled' });
     case 'dead':
-      return endUnstarted(worker, delivery, { attempt: claim.attempt, outcome: 'lost' });
+      return afterDeaths(worker, delivery, claim);
     case 'run': {
       const record = await readRecord(worker.redis, delivery.id);
       if (record === null) return { kind: 'gone' };
       await wakeFollowers(worker.redis, delivery.id);
       sealFormer(worker, record);
-      return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, ...start });
+      return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, retries: claim.retries, ...start });
     }
   }
 }
@@ -79,6 +80,8 @@ async function commitEnd(
     artifactCount,
   };
   const end: AttemptEnd = { finishedAt, outcome, exitCode, signal, killed };
+  const delayMs = retryDelayMs(open.spec, open.retries, outcome);
+  if (delayMs !== null && (await closeForRetry(worker, open, end))) return { kind: 'back', delayMs };
   const answer = await commitResult(worker.redis, {
     spec: open.spec,
     token: delivery.token,
@@ -94,6 +97,33 @@ async function commitEnd(
   worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another attempt counts; this one is kept as superseded');
   const record = await readRecord(worker.redis, delivery.id);
   return record?.result == null ? { kind: 'back' } : { kind: 'result', result: record.result };
+}
+
+/** False where another attempt counts by now. */
+async function closeForRetry(
+  worker: WorkerContext,
+  { spec, attempt, claim }: Omit<OpenAttempt, 'startedAt'>,
+  end: AttemptEnd,
+): Promise<boolean> {
+  const counted = await closeAttempt(worker.redis, { id: spec.id, attempt, claim, end, count: 'retries' });
+  await wakeFollowers(worker.redis, spec.id);
+  return counted >= 0;
+}
+
+/** Too many workers died while they ran it: it is lost, unless its policy retries that too. */
+async function afterDeaths(
+  worker: WorkerContext,
+  delivery: Delivery,
+  { attempt, retries }: { attempt: number; retries: number },
+): Promise<Handled> {
+  const record = await readRecord(worker.redis, delivery.id);
+  const last = record?.attempts.at(-1);
+  const delayMs = record === null ? null : retryDelayMs(record.spec, retries, 'lost');
+  if (record !== null && last !== undefined && delayMs !== null) {
+    const end: AttemptEnd = { finishedAt: new Date().toISOString(), outcome: 'superseded', exitCode: null, signal: null, killed: [] };
+    if (await closeForRetry(worker, { spec: record.spec, attempt, claim: last.claim, retries }, end)) return { kind: 'back', delayMs };
+  }
+  return endUnstarted(worker, delivery, { attempt, outcome: 'lost' });
 }
 
 /** Ends a run that shall not be started (again): asked to be cancelled while it waited, or the death of too many workers. */

@@ -8,23 +8,39 @@ export interface TakeOptions {
   platforms: string[];
   /** Over all platforms together. */
   concurrency: number;
+  /** One run, then enough. */
+  once: boolean;
+  /** Enough after so long without a run; null: never. */
+  idleExitMs: number | null;
+  /** Called when it has taken enough, with why; the caller closes it then. */
+  onEnough(reason: string): void;
 }
 
 /** Takes runs until closed; `close` resolves when everything taken is handled. */
 export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   const { worker } = o;
+  const concurrency = o.once ? 1 : o.concurrency;
   let taken = 0;
+  let enough = false;
+  const stop = (reason: string): void => {
+    enough = true;
+    o.onEnough(reason);
+  };
+  const idle = createIdleClock(o.idleExitMs, () => stop('nothing to do for long enough'));
   const consumers: Consumer[] = [];
   const handle = async (delivery: Delivery): Promise<Handled> => {
     // BullMQ bounds each platform alone; one that is full over all of them gives back what it took beyond.
-    if (taken >= o.concurrency) return { kind: 'back' };
+    if (enough || taken >= concurrency) return { kind: 'back' };
     taken += 1;
-    if (taken === o.concurrency && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.pause()));
+    idle.stop();
+    if (taken === concurrency && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.pause()));
     try {
       return await runJob(worker, delivery);
     } finally {
       taken -= 1;
-      if (taken === o.concurrency - 1 && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.resume()));
+      if (taken === 0) idle.start();
+      if (o.once) stop('one run is done');
+      else if (taken === concurrency - 1 && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.resume()));
     }
   };
   for (const platform of o.platforms) {
@@ -32,7 +48,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
       consumeRuns({
         connection: worker.redis,
         platform,
-        concurrency: o.concurrency,
+        concurrency,
         workerName: worker.workerName,
         logger: worker.logger,
         handle,
@@ -40,5 +56,22 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
       }),
     );
   }
-  return { close: async () => void (await Promise.all(consumers.map((consumer) => consumer.close()))) };
+  idle.start();
+  return {
+    close: async () => {
+      enough = true;
+      idle.stop();
+      await Promise.all(consumers.map((consumer) => consumer.close()));
+    },
+  };
+}
+
+function createIdleClock(idleMs: number | null, ring: () => void): { start(): void; stop(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    start: () => {
+      if (idleMs !== null) timer = setTimeout(ring, idleMs);
+    },
+    stop: () => clearTimeout(timer),
+  };
 }

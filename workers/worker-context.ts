@@ -27,4 +27,6 @@ export interface OpenAttempt {
   attempt: number;
   claim: string;
   startedAt: string;
+  /** Retries by the run's policy before this attempt. */
+  retries: number;
 }

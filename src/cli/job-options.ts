@@ -1,5 +1,6 @@
 /** The options that a job and an ad-hoc run share, from flags to the body of a request. */
 import { parseDuration } from '../job/duration.ts';
+import { limits } from '../job/limits.ts';
 import { checkName } from '../job/names.ts';
 import { PRIORITIES, type RunOptions } from '../job/run.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
@@ -15,6 +16,9 @@ export const JOB_OPTIONS = {
   artifact: { kind: 'list', describe: 'GLOB: files to keep (default: all but unchanged inputs)' },
   timeout: { kind: 'text', describe: 'Duration after which the script is ended (default 1h)' },
   grace: { kind: 'text', describe: 'Duration between SIGTERM and SIGKILL (default 10s)' },
+  retries: { kind: 'text', describe: 'How often to try again by itself (default 0)' },
+  'retry-on': { kind: 'text', describe: 'OUTCOME,…: what to retry (default failed,signalled,timed-out,lost)' },
+  backoff: { kind: 'text', describe: 'D or D..D: pause before a retry, doubled up to the second (default 1s..1m)' },
   priority: { kind: 'text', describe: 'low, normal or high (default normal)', choices: PRIORITIES },
   label: { kind: 'list', describe: 'K=V: label to find runs by' },
 } as const satisfies Options;
@@ -28,6 +32,12 @@ export function readJobOptions(args: JobOptionValues): Record<string, unknown> {
     labels: readPairs('label', args.label),
     ...given('timeoutMs', duration('timeout', args.timeout)),
     ...given('graceMs', duration('grace', args.grace)),
+    ...given('retries', wholeNumber('retries', args.retries, { least: 0, most: limits.retriesMax })),
+    ...given(
+      'retryOn',
+      args['retry-on']?.split(',').map((outcome) => outcome.trim()),
+    ),
+    ...backoff(args.backoff),
     ...given('priority', args.priority),
   };
 }
@@ -78,6 +88,17 @@ export function given<K extends string, V>(name: K, value: V | undefined): Parti
 /** Names are looked at here, because a path may not hold every text. */
 export function checkJobName(name: string): string {
   return checkName('job', name);
+}
+
+/** `2s` waits so long before each retry; `2s..1m` doubles it up to a minute. */
+function backoff(text: string | undefined): { backoffMs?: number; backoffMaxMs?: number } {
+  if (text === undefined) return {};
+  const [first, most, ...rest] = text.split('..');
+  const backoffMs = duration('backoff', first) ?? 0;
+  const backoffMaxMs = duration('backoff', most ?? first) ?? 0;
+  if (rest.length > 0 || backoffMaxMs < backoffMs)
+    throw new BuilderError('usage', `expected --backoff D or D..D, the shorter first, got ${JSON.stringify(text)}`);
+  return { backoffMs, backoffMaxMs };
 }
 
 function duration(flag: string, text: string | undefined): number | undefined {

@@ -86,6 +86,12 @@ export const limits = {
   lockDurationMs: 10 * SECOND,
   /** How often servers look for abandoned runs. */
   stalledIntervalMs: 2_500,
+  /** Retries that a run may ask for. */
+  retriesMax: 100,
+  /** Before the first retry, and at most before a later one; each waits twice as long as the one before. */
+  backoffMsDefault: SECOND,
+  backoffMsMaxDefault: MINUTE,
+  backoffMsMax: DAY,
   /** Worker deaths of one run before it is `lost`. */
   workerDeathsMax: 3,
   /** Faults of builder itself (storage, disk) in one run before it is `refused` or `lost`. */

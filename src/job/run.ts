@@ -3,12 +3,14 @@ import { z } from 'zod';
 import { InputFile, inputsConflict, LogDigest, Sha256 } from './artifact.ts';
 import { limits } from './limits.ts';
 import { ENV_NAME_PATTERN, NAME_PATTERN } from './names.ts';
-import { OUTCOMES } from './outcome.ts';
+import { OUTCOMES, type Outcome } from './outcome.ts';
 
 export const TRIGGERS = ['schedule', 'execute', 'run', 'rerun', 'board'] as const;
 export type Trigger = (typeof TRIGGERS)[number];
 export const PRIORITIES = ['low', 'normal', 'high'] as const;
 export type Priority = (typeof PRIORITIES)[number];
+/** Outcomes that a policy may retry. */
+export const RETRIABLE = ['failed', 'signalled', 'timed-out', 'lost'] as const satisfies readonly Outcome[];
 export const RUN_STATES = ['delayed', 'waiting', 'running', 'finished'] as const;
 export type RunState = (typeof RUN_STATES)[number];
 
@@ -41,6 +43,12 @@ export const RunOptions = z.object({
   artifacts: z.array(z.string().min(1).max(limits.pathBytesMax)).max(limits.globsMax).default([]),
   timeoutMs: z.int().min(1).max(limits.timeoutMsMax).default(limits.timeoutMsDefault),
   graceMs: z.int().min(0).max(limits.graceMsMax).default(limits.graceMsDefault),
+  /** How often an attempt that ended in one of `retryOn` is followed by another by itself. */
+  retries: z.int().min(0).max(limits.retriesMax).default(0),
+  retryOn: z.array(z.enum(RETRIABLE)).default([...RETRIABLE]),
+  /** Before the first retry; doubled for each further one, up to `backoffMaxMs`. */
+  backoffMs: z.int().min(0).max(limits.backoffMsMax).default(limits.backoffMsDefault),
+  backoffMaxMs: z.int().min(0).max(limits.backoffMsMax).default(limits.backoffMsMaxDefault),
   priority: z.enum(PRIORITIES).default('normal'),
   labels: Labels.default({}),
 });

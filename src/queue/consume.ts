@@ -1,5 +1,5 @@
 /** Taking runs of a platform from BullMQ, and giving back its answer once a result is committed. */
-import { type Job, WaitingError, Worker } from 'bullmq';
+import { DelayedError, type Job, WaitingError, Worker } from 'bullmq';
 import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
@@ -22,7 +22,7 @@ export interface Delivery {
   lost: AbortSignal;
 }
 
-/** `result`: committed or adopted. `back`: interrupted, somebody shall take it again. `gone`: there is no such run. */
+/** `result`: committed or adopted. `back`: somebody shall take it again, at once or after a delay. `gone`: there is no such run. */
 export type Handled = { kind: 'result'; result: RunResult } | { kind: 'back'; delayMs?: number } | { kind: 'gone' };
 
 export interface ConsumeOptions {
@@ -83,6 +83,10 @@ async function process(
     const handled = await o.handle({ id, platform: o.platform, token, attemptsMade: job.attemptsMade, lost: lost.signal });
     switch (handled.kind) {
       case 'back':
+        if (handled.delayMs !== undefined) {
+          await job.moveToDelayed(Date.now() + handled.delayMs, token);
+          throw new DelayedError();
+        }
         await giveBack(worker, o, job, token);
         throw new WaitingError();
       case 'gone':

@@ -1,7 +1,7 @@
 /** The runs that a job makes: one per platform of its script or template, from its newest definition. */
 import type { JobDefinition } from '../job/definition.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
-import type { RunSpec, ScriptRef, Trigger } from '../job/run.ts';
+import { RunOptions, type RunSpec, type ScriptRef, type Trigger } from '../job/run.ts';
 import { renderTemplate, type Template } from '../job/template.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { Queues } from './queues.ts';
@@ -33,11 +33,10 @@ export async function specsOfJob(queues: Queues, storeScript: StoreScript, o: Ru
     throw new InvalidValue(`expected a platform of ${definition.name} (${platforms.join(', ')}), got ${o.platform}`);
   }
   const createdAt = new Date().toISOString();
-  const { inputs, env, artifacts, timeoutMs, graceMs, priority, labels } = definition;
+  const options = RunOptions.parse(definition);
   const specs: RunSpec[] = [];
   for (const platform of o.platform === undefined ? platforms : [o.platform]) {
     const script = await scriptFor(queues, storeScript, definition, platform);
-    const options = { inputs, env, artifacts, timeoutMs, graceMs, priority, labels };
     specs.push({ ...options, id: o.idOf(platform), job: definition.name, platform, script, trigger: o.trigger, createdAt });
   }
   return specs;

@@ -26,7 +26,7 @@ return 'created'
 
 /**
  * KEYS run, lock. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON)
- * → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n} | {run, n}
+ * → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries}
  * An unfinished attempt found here is of a worker that died: it is closed, and counted.
  */
 export const claimScript = script(`
@@ -35,15 +35,16 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'unlocked'} end
 local result = redis.call('HGET', KEYS[1], 'result')
 if result then
   if cjson.decode(result).attemptsMade >= tonumber(ARGV[2]) then return {'adopt', result} end
-  redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults')
+  redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults', 'retries')
 end
 local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
+local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
 if n > 0 and redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[5]) == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then return {'cancel', n} end
-if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n} end
+if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n, retries} end
 n = n + 1
 redis.call('HSET', KEYS[1], 'n', n, 'a' .. n, ARGV[4])
-return {'run', n}
+return {'run', n, retries}
 `);
 
 /**
@@ -71,12 +72,16 @@ redis.call('ZREM', KEYS[5], ARGV[1])
 return 'committed'
 `);
 
-/** Closes an attempt without a result. KEYS run. ARGV attempt, claim, end, counter to raise ('' for none) → the counter, or -1 when refused. */
+/**
+ * Closes an attempt without a result. KEYS run. ARGV attempt, claim, end, counter to raise ('' for none) → the counter, or -1 when
+ * refused. A retry by policy begins with no deaths and no faults.
+ */
 export const closeAttemptScript = script(`
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return -1 end
 if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[1])).claim ~= ARGV[2] then return -1 end
 redis.call('HSETNX', KEYS[1], 'e' .. ARGV[1], ARGV[3])
 if ARGV[4] == '' then return 0 end
+if ARGV[4] == 'retries' then redis.call('HDEL', KEYS[1], 'deaths', 'faults') end
 return redis.call('HINCRBY', KEYS[1], ARGV[4], 1)
 `);
 

@@ -33,10 +33,10 @@ export async function createRecord(redis: Redis, spec: RunSpec): Promise<'create
 }
 
 export type Claim =
-  | { kind: 'run'; attempt: number }
+  | { kind: 'run'; attempt: number; retries: number }
   | { kind: 'adopt'; result: RunResult }
   | { kind: 'cancel'; attempt: number }
-  | { kind: 'dead'; attempt: number }
+  | { kind: 'dead'; attempt: number; retries: number }
   | { kind: 'gone' }
   | { kind: 'unlocked' };
 
@@ -51,16 +51,17 @@ export interface ClaimRequest {
 /** Opens the next attempt of a run for the holder of its lock, or says why there is none to open. */
 export async function claimAttempt(redis: Redis, request: ClaimRequest): Promise<Claim> {
   const dead: AttemptEnd = { finishedAt: request.start.startedAt, outcome: 'superseded', exitCode: null, signal: null, killed: [] };
-  const [kind, value] = (await runScript(
+  const [kind, value, retries] = (await runScript(
     redis,
     claimScript,
     [keys.run(request.id), bullLockKey(runQueue(request.platform), request.id)],
     [request.token, request.attemptsMade, limits.workerDeathsMax, JSON.stringify(request.start), JSON.stringify(dead)],
-  )) as [string, string | number | undefined];
+  )) as [string, string | number | undefined, string | undefined];
   switch (kind) {
     case 'run':
-    case 'cancel':
     case 'dead':
+      return { kind, attempt: Number(value), retries: Number(retries) };
+    case 'cancel':
       return { kind, attempt: Number(value) };
     case 'adopt':
       return { kind, result: RunResult.parse(JSON.parse(String(value))) };
@@ -106,10 +107,10 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<'commi
   return answer as 'committed' | 'already' | 'superseded';
 }
 
-/** Closes an attempt that has no result: interrupted, superseded, or stopped by a fault of builder, which is counted. */
+/** Closes an attempt that has no result: interrupted, superseded, to be retried, or stopped by a fault of builder; the last two are counted. */
 export async function closeAttempt(
   redis: Redis,
-  o: { id: string; attempt: number; claim: string; end: AttemptEnd; count?: 'faults' },
+  o: { id: string; attempt: number; claim: string; end: AttemptEnd; count?: 'faults' | 'retries' },
 ): Promise<number> {
   return Number(await runScript(redis, closeAttemptScript, [keys.run(o.id)], [o.attempt, o.claim, JSON.stringify(o.end), o.count ?? '']));
 }

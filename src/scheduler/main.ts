@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { openStore } from '../artifacts/open-store.ts';
 import { storeScript } from '../artifacts/script.ts';
+import type { Store } from '../artifacts/store.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { sealLog } from '../logs/seal.ts';
 import { createWakeUps } from '../logs/wake-ups.ts';
@@ -43,8 +44,10 @@ async function serve(config: ServerConfig): Promise<void> {
   try {
     const queues: Queues = openQueues({ redisUrl: config.redisUrl, logger, sealLog: (log) => sealLog(queues.redis, store, log) });
     life.onRelease('queues', queues.close);
-    await waitForRedis(queues.redis, config.redisUrl);
-    const store = await openStore(config.store);
+    const found = await Promise.race([findStore(config, queues), aborted(life.draining)]);
+    // Told to stop before it serves: there is nothing to drain.
+    if (found === undefined) return;
+    const store: Store = found;
     life.onRelease('store', () => store.close());
     const wakeUps = createWakeUps(connect(config.redisUrl, 'patient'));
     life.onRelease('wake-ups', wakeUps.close);
@@ -71,6 +74,12 @@ async function serve(config: ServerConfig): Promise<void> {
   } finally {
     await life.release();
   }
+}
+
+/** Waits for Redis first, whose absence is told in time. */
+async function findStore(config: ServerConfig, queues: Queues): Promise<Store> {
+  await waitForRedis(queues.redis, config.redisUrl);
+  return openStore(config.store);
 }
 
 /** Resolves with the URL under which it serves; throws `bad-config` for an address that cannot be listened on. */

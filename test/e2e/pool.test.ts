@@ -16,8 +16,8 @@ const workers: Program[] = [];
 
 const urlOf = (program: Program): Promise<string> => until(() => /"url":"(http:[^"]+)"/.exec(program.stderr)?.[1], 'the server to serve');
 
-function startWorker(name: string, ...platforms: string[]): Program {
-  const flags = platforms.flatMap((platform) => ['--platform', platform]);
+function startWorker(name: string, ...words: string[]): Program {
+  const flags = words.flatMap((word) => (word.startsWith('--') ? [word] : ['--platform', word]));
   const worker = startProgram(['worker', '--name', name, '--concurrency', '2', '--sandbox', 'none', ...flags], { env });
   workers.push(worker);
   return worker;
@@ -75,7 +75,7 @@ describe('workers of several platforms', () => {
   });
 
   it('run no more at a time than they were told, over all their platforms', async () => {
-    const script = `mkdir ${temp.path}/slot-$BUILDER_RUN_ID; ls -d ${temp.path}/slot-* | wc -l; sleep 0.1; rmdir ${temp.path}/slot-$BUILDER_RUN_ID`;
+    const script = `mkdir ${temp.path}/slot-$BUILDER_RUN_ID; ls ${temp.path} | grep -c slot-; sleep 0.1; rmdir ${temp.path}/slot-$BUILDER_RUN_ID`;
     const ids = [];
     for (let n = 0; n < 6; n += 1) for (const platform of ['debian-12', 'any']) ids.push(await submit(platform, script));
     for (const id of ids) {
@@ -96,6 +96,22 @@ describe('a worker', () => {
     expect(await finished(id)).toMatchObject({ outcome: 'succeeded', attempt: 1 });
     expect((await api('/workers')).json.workers.map(({ name }: { name: string }) => name)).toEqual(['one', 'two']);
     expect(readdirSync(`${temp.path}/work`).sort()).toEqual(['one', 'two']);
+  });
+
+  it('with --once takes one run and ends, and leaves the next for others', async () => {
+    const ids = [await submit('rare', 'echo first'), await submit('rare', 'echo second')];
+    const worker = startWorker('single', '--once', 'rare');
+    expect((await worker.ended).code).toBe(0);
+    expect(await finished(ids[0] ?? '')).toMatchObject({ outcome: 'succeeded', worker: 'single', attempt: 1 });
+    expect((await api(`/runs/${ids[1]}`)).json).toMatchObject({ state: 'waiting', attempts: [] });
+    expect((await startWorker('last', '--once', 'rare').ended).code).toBe(0);
+    expect(await finished(ids[1] ?? '')).toMatchObject({ outcome: 'succeeded', worker: 'last', attempt: 1 });
+  });
+
+  it('with --idle-exit ends when there has been nothing to do for so long', async () => {
+    const id = await submit('seldom', 'true');
+    expect((await startWorker('idler', '--idle-exit=300ms', 'seldom').ended).code).toBe(0);
+    expect(await finished(id)).toMatchObject({ outcome: 'succeeded', worker: 'idler' });
   });
 
   it('refuses a name that another one has on this machine', async () => {

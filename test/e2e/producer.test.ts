@@ -134,6 +134,40 @@ describe('run', () => {
   });
 });
 
+describe('retries', () => {
+  const retried = ['--retries', '3', '--backoff', '100ms..200ms'];
+
+  it('go on by themselves until one succeeds, each attempt with a log of its own', async () => {
+    const run = await system.builder('run', '-c', 'echo attempt $BUILDER_ATTEMPT; test $BUILDER_ATTEMPT = 3', ...retried);
+    expect(run).toMatchObject({ code: 0, stdout: expect.stringContaining('attempt 3\n') });
+    const last = await newest();
+    expect(last).toMatchObject({ outcome: 'succeeded', attempt: 3 });
+    expect(last.attempts.map(({ outcome, exitCode }) => [outcome, exitCode])).toEqual([
+      ['failed', 1],
+      ['failed', 1],
+      ['succeeded', 0],
+    ]);
+    expect((await system.builder('observe', last.id)).stdout).toContain('attempt 3\n');
+  });
+
+  it('end with the last outcome when they are used up, and are told in the log', async () => {
+    const run = await system.builder('run', '-c', 'exit 7', '--retries', '1', '--backoff', '0s');
+    expect(run.code).toBe(7);
+    expect(await newest()).toMatchObject({ outcome: 'failed', exitCode: 7, attempt: 2 });
+    expect(run.stdout).toContain('builder: failed; retry 1 of 1 in 0s\n');
+  });
+
+  it('leave alone what they were not asked for, and wait no longer once cancelled', async () => {
+    expect((await system.builder('run', '-c', 'exit 7', ...retried, '--retry-on', 'signalled,timed-out')).code).toBe(7);
+    expect(await newest()).toMatchObject({ outcome: 'failed', attempt: 1 });
+    const run = await id('run', '--detach', '-c', 'exit 7', '--retries', '5', '--backoff', '1h');
+    await until(async () => (await runOf(system, run)).state === 'delayed', 'the run to wait for its retry');
+    expect((await system.builder('cancel', run)).code).toBe(0);
+    expect(await runOf(system, run)).toMatchObject({ state: 'finished', outcome: 'cancelled' });
+    expect((await system.builder('run', '-c', 'true', '--retry-on', 'succeeded')).code).toBe(2);
+  });
+});
+
 describe('inputs and artifacts', () => {
   it('go in and come back with their digests, and overlap is told', async () => {
     mkdirSync(`${system.folder.path}/tree/sub`, { recursive: true });

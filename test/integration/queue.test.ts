@@ -189,9 +189,9 @@ describe('fencing', () => {
     const { spec, lock } = await activeRun();
     const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
     await queues.redis.set(lock, 'one');
-    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1 });
+    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
     await queues.redis.set(lock, 'two');
-    expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toEqual({ kind: 'run', attempt: 2 });
+    expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toEqual({ kind: 'run', attempt: 2, retries: 0 });
     const late = { spec, token: 'one', attempt: 1, claim: 'claim-1', result: resultOf(delivery, 1, 'claim-1'), end: null };
     expect(await commitResult(queues.redis, late)).toBe('superseded');
     const good = { spec, token: 'two', attempt: 2, claim: 'claim-2', result: resultOf(delivery, 2, 'claim-2'), end: null };
@@ -230,7 +230,7 @@ describe('fencing', () => {
       kind: 'adopt',
       result: { claim: 'claim-1' },
     });
-    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({ kind: 'run', attempt: 2 });
+    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({ kind: 'run', attempt: 2, retries: 0 });
   });
 
   it('gives a run up after a bounded number of worker deaths', async () => {
