@@ -230,7 +230,11 @@ describe('fencing', () => {
       kind: 'adopt',
       result: { claim: 'claim-1' },
     });
-    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({ kind: 'run', attempt: 2, retries: 0 });
+    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({
+      kind: 'run',
+      attempt: 2,
+      retries: 0,
+    });
   });
 
   it('gives a run up after a bounded number of worker deaths', async () => {
