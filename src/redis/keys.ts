@@ -49,7 +49,7 @@ export const keys = {
   worker: (name: string): string => own(`worker:${name}`),
   /** Hash, for ever: token id → stored token. */
   tokens: own('tokens'),
-  /** String, limits.sessionTtlMs: token id of a browser's session; named by the SHA-256 of the cookie. */
+  /** String, limits.sessionTtlMs: token id of a browser's session, or `bootstrap:<sha256 of the token>`; named by the SHA-256 of the cookie. */
   session: (cookieSha256: string): string => own(`session:${cookieSha256}`),
   /** String, limits.idempotencyTtlMs: run ids that a request with this key made. */
   idempotency: (tokenId: string, key: string): string => own(`idem:${tokenId}:${createHash('sha256').update(key).digest('hex')}`),

@@ -180,7 +180,7 @@ describe('wrong usage', () => {
     [['orb-build', 'a', 'x; rm -rf /']],
     [['template', 'set', 't', 'p']],
     [['completion', 'fish']],
-    [['schedule', 'a', 'p', 's', '--retries', '3']],
+    [['schedule', 'a', 'p', 's', '--overlap', 'skip']],
   ])('%j ends with 2 and one line, and nothing is sent', async (args: string[]) => {
     const server = await serve((_, response) => json(response, {}, 500));
     writeFileSync(`${folder.path}/s`, 'true');
