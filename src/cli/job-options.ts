@@ -2,7 +2,8 @@
 import { parseDuration } from '../job/duration.ts';
 import { limits } from '../job/limits.ts';
 import { checkName } from '../job/names.ts';
-import { PRIORITIES, type RunOptions } from '../job/run.ts';
+import { NETWORKS, PRIORITIES, type RunOptions } from '../job/run.ts';
+import { parseSize } from '../job/size.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { describeIssues } from '../service/zod-message.ts';
 import type { Client } from './client.ts';
@@ -21,6 +22,13 @@ export const JOB_OPTIONS = {
   backoff: { kind: 'text', describe: 'D or D..D: pause before a retry, doubled up to the second (default 1s..1m)' },
   priority: { kind: 'text', describe: 'low, normal or high (default normal)', choices: PRIORITIES },
   label: { kind: 'list', describe: 'K=V: label to find runs by' },
+  silence: { kind: 'text', describe: 'Duration without output after which the script is ended' },
+  memory: { kind: 'text', describe: 'SIZE (512M, 2G) that all its processes may use together' },
+  cpus: { kind: 'text', describe: 'Cores that they may use, such as 2 or 0.5' },
+  pids: { kind: 'text', describe: 'Processes and threads at a time' },
+  disk: { kind: 'text', describe: 'SIZE that its folder and TMPDIR may grow to' },
+  network: { kind: 'text', describe: 'none: no network but its own loopback (default on)', choices: NETWORKS },
+  'strict-limits': { kind: 'flag', describe: 'Refuse the run where a limit cannot be enforced (default: say so in the log)' },
 } as const satisfies Options;
 export type JobOptionValues = Values<Record<never, never>, typeof JOB_OPTIONS>;
 
@@ -39,6 +47,13 @@ export function readJobOptions(args: JobOptionValues): Record<string, unknown> {
     ),
     ...backoff(args.backoff),
     ...given('priority', args.priority),
+    ...given('silenceMs', duration('silence', args.silence)),
+    ...given('memoryBytes', size('memory', args.memory)),
+    ...given('cpus', coresOf(args.cpus)),
+    ...given('pids', wholeNumber('pids', args.pids, { least: 1, most: limits.pidsMax })),
+    ...given('diskBytes', size('disk', args.disk)),
+    ...given('network', args.network),
+    ...(args['strict-limits'] ? { strictLimits: true } : {}),
   };
 }
 
@@ -101,10 +116,25 @@ function backoff(text: string | undefined): { backoffMs?: number; backoffMaxMs?:
   return { backoffMs, backoffMaxMs };
 }
 
+function coresOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= limits.cpusMin && value <= limits.cpusMax) return value;
+  throw new BuilderError('usage', `expected --cpus of ${limits.cpusMin} to ${limits.cpusMax}, got ${JSON.stringify(text)}`);
+}
+
+function size(flag: string, text: string | undefined): number | undefined {
+  return parsed(flag, text, parseSize);
+}
+
 function duration(flag: string, text: string | undefined): number | undefined {
+  return parsed(flag, text, parseDuration);
+}
+
+function parsed(flag: string, text: string | undefined, parse: (text: string) => number): number | undefined {
   if (text === undefined) return undefined;
   try {
-    return parseDuration(text);
+    return parse(text);
   } catch (cause) {
     throw new BuilderError('invalid-value', `--${flag}: ${oneLine(cause)}`, { cause });
   }

@@ -162,4 +162,26 @@ export const limits = {
   serverDrainMs: 5 * SECOND,
   /** Answers of `/readyz` are kept for so long: it needs no token, and asks Redis and the store. */
   readyAnswerMs: 1 * SECOND,
+
+  /** Less than this, and a shell does not start. */
+  memoryBytesMin: 1 * MIB,
+  /** The kernel's shortest quota, 1 ms of 100 ms. */
+  cpusMin: 0.01,
+  cpusMax: 10_000,
+  /** The kernel's own largest number of processes. */
+  pidsMax: 4_194_304,
+  /** One block of a file system. */
+  diskBytesMin: 4 * KIB,
+  /** Pause between two looks at what a run with a limit of disk holds: what it can write in between is the limit's error. */
+  diskPollMs: 1 * SECOND,
+  /** Looking costs at most one part in so many of a core: after a look that took long the pause is so many times as long. */
+  diskPollPart: 10,
+  /** Files looked at in one go, before others get their turn. */
+  diskWalkAtOnce: 64,
+  /** A script that seems silent is looked at once more after so long: output may wait in the pipe when the worker itself was stopped. */
+  silenceAgainMs: 250,
+  /** How much nicer scripts are than their worker, so that heartbeat and locks come first. */
+  scriptNice: 5,
+  /** A control group whose last process has just ended cannot be removed at once. */
+  cgroupRemoveMsMax: 5 * SECOND,
 } as const;

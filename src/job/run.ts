@@ -11,6 +11,7 @@ export const PRIORITIES = ['low', 'normal', 'high'] as const;
 export type Priority = (typeof PRIORITIES)[number];
 /** Outcomes that a policy may retry. */
 export const RETRIABLE = ['failed', 'signalled', 'timed-out', 'lost'] as const satisfies readonly Outcome[];
+export const NETWORKS = ['on', 'none'] as const;
 export const RUN_STATES = ['delayed', 'waiting', 'running', 'finished'] as const;
 export type RunState = (typeof RUN_STATES)[number];
 
@@ -51,6 +52,19 @@ export const RunOptions = z.object({
   backoffMaxMs: z.int().min(0).max(limits.backoffMsMax).default(limits.backoffMsMaxDefault),
   priority: z.enum(PRIORITIES).default('normal'),
   labels: Labels.default({}),
+  /** No output for so long ends the run as a timeout does. Here and below null is no limit. */
+  silenceMs: z.int().min(1).max(limits.timeoutMsMax).nullable().default(null),
+  memoryBytes: z.int().min(limits.memoryBytesMin).nullable().default(null),
+  /** Cores' worth of time; 0.5 is half of one. */
+  cpus: z.number().min(limits.cpusMin).max(limits.cpusMax).nullable().default(null),
+  /** Processes and threads at a time, the script itself included. */
+  pids: z.int().min(1).max(limits.pidsMax).nullable().default(null),
+  /** What the run's folder and its TMPDIR may hold together, inputs included. */
+  diskBytes: z.int().min(limits.diskBytesMin).nullable().default(null),
+  /** `none`: the loopback interface alone. */
+  network: z.enum(NETWORKS).default('on'),
+  /** A limit that the worker cannot enforce refuses the run, where otherwise the log says so. */
+  strictLimits: z.boolean().default(false),
 });
 export type RunOptions = z.infer<typeof RunOptions>;
 

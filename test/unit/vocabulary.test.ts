@@ -3,6 +3,7 @@ import { InputFile, inputsConflict } from '../../src/job/artifact.ts';
 import { formatDuration, parseDuration } from '../../src/job/duration.ts';
 import { checkName, checkRelativePath, tickRunId } from '../../src/job/names.ts';
 import { exitCodeOf } from '../../src/job/outcome.ts';
+import { formatSize, parseSize } from '../../src/job/size.ts';
 import { parametersOf, renderTemplate } from '../../src/job/template.ts';
 
 const SHA256 = 'a'.repeat(64);
@@ -25,6 +26,23 @@ describe('a duration', () => {
   it('is printed as it would be read', () => {
     for (const ms of [0, 1, 250, 90_000, 5_400_000, 86_400_001]) expect(parseDuration(formatDuration(ms))).toBe(ms);
   });
+});
+
+describe('a size', () => {
+  it.each([
+    ['4096', 4096],
+    ['512M', 512 * 1024 ** 2],
+    ['1.5G', 1.5 * 1024 ** 3],
+    ['2GiB', 2 * 1024 ** 3],
+    ['10K', 10 * 1024],
+  ])('%s is %d bytes', (text, bytes) => expect(parseSize(text)).toBe(bytes));
+
+  it.each(['', 'M', '-1M', '1 M', '512MB', '2g', '1e9', '9999999T'])('%p is refused', (text) => {
+    expect(() => parseSize(text)).toThrow(/^expected a size such as 512M/);
+  });
+
+  it('is printed as people would write it', () =>
+    expect([1, 4096, 512 * 1024 ** 2, 1.5 * 1024 ** 3].map(formatSize)).toEqual(['1', '4K', '512M', '1.5G']));
 });
 
 describe('the exit code of a follower', () => {
