@@ -2,6 +2,7 @@
 import { formatDuration } from '../src/job/duration.ts';
 import type { Outcome } from '../src/job/outcome.ts';
 import type { Killed, RunSpec } from '../src/job/run.ts';
+import { formatSize } from '../src/job/size.ts';
 import type { Executed } from './executor.ts';
 import { retryDelayMs } from './retry.ts';
 import type { OpenAttempt } from './worker-context.ts';
@@ -14,19 +15,47 @@ export interface AttemptEnding {
   killed: Killed[];
 }
 
-export function endingOf(executed: Executed, spec: RunSpec, cancelReason: string | null): AttemptEnding {
+/** What is known beside how the process ended. */
+export interface EndingFacts {
+  cancelReason: string | null;
+  /** Processes that the kernel killed at the run's own limit of memory. */
+  oomKills: number;
+}
+
+export function endingOf(executed: Executed, spec: RunSpec, { cancelReason, oomKills }: EndingFacts): AttemptEnding {
   const { exitCode, signal, killed } = executed;
   const facts = { exitCode, signal, killed };
   switch (executed.ended) {
     case 'timed-out':
       return { ...facts, outcome: 'timed-out', reason: `timeout: ran longer than ${formatDuration(spec.timeoutMs)}` };
+    case 'silent':
+      return { ...facts, outcome: 'timed-out', reason: `silence: no output for ${formatDuration(spec.silenceMs ?? 0)}` };
     case 'cancelled':
       return { ...facts, outcome: 'cancelled', reason: `cancelled: ${cancelReason ?? 'asked for'}` };
-    case 'exited':
-      if (signal !== null) return { ...facts, outcome: 'signalled', reason: null };
-      if (exitCode === 0) return { ...facts, outcome: 'succeeded', reason: null };
-      return { ...facts, outcome: 'failed', reason: null };
+    case 'over-disk':
+      // It may have ended by itself in the very moment.
+      return { ...facts, outcome: outcomeOf(executed), reason: diskReason(spec) };
+    case 'exited': {
+      const outcome = outcomeOf(executed);
+      if (outcome === 'succeeded') return { ...facts, outcome, reason: null };
+      if (oomKills > 0) return { ...facts, outcome, reason: memoryReason(spec, oomKills) };
+      return { ...facts, outcome, reason: executed.diskFull ? diskReason(spec) : null };
+    }
   }
+}
+
+function outcomeOf({ exitCode, signal }: Executed): 'signalled' | 'succeeded' | 'failed' {
+  if (signal !== null) return 'signalled';
+  return exitCode === 0 ? 'succeeded' : 'failed';
+}
+
+function memoryReason(spec: RunSpec, oomKills: number): string {
+  const what = oomKills === 1 ? 'a process' : `${oomKills} processes`;
+  return `memory: the kernel killed ${what} of the run at its limit of ${formatSize(spec.memoryBytes ?? 0)}`;
+}
+
+function diskReason(spec: RunSpec): string {
+  return `disk: the run's folder and TMPDIR reached their limit of ${formatSize(spec.diskBytes ?? 0)}`;
 }
 
 /** A run that could not start: nothing of the script has run. */
@@ -35,9 +64,12 @@ export function refusal(code: string, text: string): AttemptEnding {
 }
 
 /** What the log tells of an end that was not the script's own doing, and of what follows. */
-export function endingNotes(ending: AttemptEnding, executed: Executed, { spec, retries }: Pick<OpenAttempt, 'spec' | 'retries'>): string[] {
+export function endingNotes(ending: AttemptEnding, executed: Executed, o: Pick<OpenAttempt, 'spec' | 'retries'> & EndingFacts): string[] {
+  const { spec, retries } = o;
   const notes: string[] = [];
-  if (ending.outcome === 'timed-out' || ending.outcome === 'cancelled') notes.push(ending.reason ?? ending.outcome);
+  if (ending.reason !== null) notes.push(ending.reason);
+  // A script may survive the death of one of its processes.
+  if (o.oomKills > 0 && !ending.reason?.startsWith('memory:')) notes.push(memoryReason(spec, o.oomKills));
   if (executed.outputHeld) notes.push('a process that the script left behind kept its output open; it was not waited for');
   if (executed.killed.length > 0) {
     const shown = executed.killed

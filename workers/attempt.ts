@@ -10,6 +10,7 @@ import { collectArtifacts } from './artifact-collector.ts';
 import { type AttemptEnding, endingNotes, endingOf, refusal } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
 import type { Executed } from './executor.ts';
+import type { RunCgroup } from './limits/run-cgroup.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
@@ -28,26 +29,48 @@ export type AttemptResult =
   | { kind: 'fault'; cause: unknown };
 
 export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
-  let folder: RunFolder;
+  const refused = worker.limiter.refusal(open.spec);
+  if (refused !== null) return { kind: 'ended', ending: refusal('limits', refused), log: EMPTY_LOG, artifactCount: 0 };
+  let place: Place;
   try {
-    const script = await readScript(worker.store, open.spec.script);
-    folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
+    place = await preparePlace(worker, open);
   } catch (cause) {
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
     return { kind: 'ended', ending: refusal('input-missing', cause.message), log: EMPTY_LOG, artifactCount: 0 };
   }
   try {
-    return await runInFolder(worker, open, signals, folder);
+    return await runInPlace(worker, open, signals, place);
   } finally {
-    await folder
-      .remove()
-      .catch((cause) => worker.logger.warn({ folder: folder.root, error: oneLine(cause) }, 'the folder could not be removed'));
+    const warn = (cause: unknown): void =>
+      worker.logger.warn({ folder: place.folder.root, error: oneLine(cause) }, 'not all of the run could be removed');
+    await place.cgroup?.close().catch(warn);
+    await place.folder.remove().catch(warn);
   }
 }
 
-async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, folder: RunFolder): Promise<AttemptResult> {
+/** What is made for the attempt alone, and removed after it. */
+interface Place {
+  folder: RunFolder;
+  cgroup: RunCgroup | null;
+}
+
+async function preparePlace(worker: WorkerContext, open: OpenAttempt): Promise<Place> {
+  const script = await readScript(worker.store, open.spec.script);
+  const folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
+  try {
+    return { folder, cgroup: worker.limiter.open(open.spec, { claim: open.claim, notePath: folder.cgroupsPath }) };
+  } catch (cause) {
+    await folder.remove().catch(() => undefined);
+    throw cause;
+  }
+}
+
+async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, place: Place): Promise<AttemptResult> {
+  const { folder, cgroup } = place;
   const log = await openAttemptLog(worker, open, folder.spoolPath);
   try {
+    const gaps = worker.limiter.note(open.spec);
+    if (gaps !== null) await log.note(gaps);
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
     const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
     const executed = await worker.execute({
@@ -59,12 +82,19 @@ async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: At
       timeoutMs: open.spec.timeoutMs,
       graceMs: worker.forcing.aborted ? 0 : open.spec.graceMs,
       cancel: stop,
+      silenceMs: open.spec.silenceMs,
+      diskBytes: open.spec.diskBytes,
+      network: open.spec.network,
+      processLimits: worker.limiter.processLimits(open.spec),
+      enter: cgroup?.enter ?? [],
       hide: worker.hide,
       onOutput: (source, chunk) => log.push(source, chunk),
     });
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
-    return await storeAttempt(worker, open, folder, { log, executed, ending: await endingFor(worker, open, executed) });
+    const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
+    const ending = endingOf(executed, open.spec, facts);
+    return await storeAttempt(worker, open, folder, { log, ending, notes: endingNotes(ending, executed, { ...open, ...facts }) });
   } finally {
     await log.close();
   }
@@ -77,9 +107,9 @@ async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   return { kind: 'interrupted' };
 }
 
-async function endingFor(worker: WorkerContext, open: OpenAttempt, executed: Executed): Promise<AttemptEnding> {
-  const cancel = executed.ended === 'cancelled' ? (await readRecord(worker.redis, open.spec.id))?.cancel : null;
-  return endingOf(executed, open.spec, cancel?.reason ?? null);
+async function cancelReasonOf(worker: WorkerContext, open: OpenAttempt, executed: Executed): Promise<string | null> {
+  if (executed.ended !== 'cancelled') return null;
+  return (await readRecord(worker.redis, open.spec.id))?.cancel?.reason ?? null;
 }
 
 /** Log, then artifacts, then manifest; the result comes after all of them. A fault of the store is waited out, bounded. */
@@ -87,11 +117,11 @@ async function storeAttempt(
   worker: WorkerContext,
   open: OpenAttempt,
   folder: RunFolder,
-  o: { log: AttemptLog; executed: Executed; ending: AttemptEnding },
+  o: { log: AttemptLog; ending: AttemptEnding; notes: string[] },
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
   try {
-    for (const note of endingNotes(o.ending, o.executed, open)) await o.log.note(note);
+    for (const note of o.notes) await o.log.note(note);
     const artifacts = await patiently(worker, open, deadline, () =>
       collectArtifacts({
         folder: folder.home,

@@ -15,6 +15,8 @@ import { version } from '../src/service/version.ts';
 import { createExecutor } from './executor.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { hiddenFolders } from './hidden-folders.ts';
+import { findCgroups } from './limits/cgroups.ts';
+import { createLimiter } from './limits/limiter.ts';
 import { createRunningRuns } from './running-runs.ts';
 import { chooseSandbox } from './sandbox/choose.ts';
 import { takeRuns } from './take-runs.ts';
@@ -74,6 +76,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     const store = await openStore(config.store);
     life.onRelease('store', () => store.close());
     const sandbox = await chooseSandbox(flags.sandbox);
+    const limiter = createLimiter(findCgroups(), sandbox.name !== 'none');
     const running = createRunningRuns();
     const worker = {
       name: folder.name,
@@ -88,6 +91,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       redis,
       store,
       execute: createExecutor(sandbox),
+      limiter,
       running,
       workDir: folder.path,
       workerName: folder.name,
@@ -96,7 +100,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       forcing: life.forcing,
     };
     const taking = takeRuns({ ...flags, worker: context, onEnough: life.stop });
-    logger.info({ ...worker }, 'takes runs');
+    logger.info({ ...worker, limits: limiter.described }, 'takes runs');
     process.send?.({ ready: true, sandbox: sandbox.name });
     await aborted(life.draining);
     logger.info({ running: running.ids().length, reason: life.draining.reason }, 'drains');

@@ -22,6 +22,8 @@ export interface RunFolder {
   scriptPath: string;
   /** Outside of what the script is given. */
   spoolPath: string;
+  /** Which control groups were made for it. */
+  cgroupsPath: string;
   remove(): Promise<void>;
 }
 
@@ -48,6 +50,7 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
     tmp: join(root, 'tmp'),
     scriptPath: join(home, SCRIPT_NAME),
     spoolPath: join(root, 'log.ndjson'),
+    cgroupsPath: cgroupsPathIn(root),
     remove: () => removeTree(root),
   };
   try {
@@ -60,6 +63,10 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
     throw diskFault(cause, `prepare the folder of the run ${root}`);
   }
   return folder;
+}
+
+export function cgroupsPathIn(root: string): string {
+  return join(root, 'cgroups.json');
 }
 
 async function placeInputs(home: string, { inputs, store }: RunFolderOptions): Promise<void> {

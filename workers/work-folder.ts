@@ -3,7 +3,9 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { identityOf, isAlive } from '../src/service/process-identity.ts';
+import { removeLeftCgroups } from './limits/run-cgroup.ts';
 import { removeTree } from './remove-tree.ts';
+import { cgroupsPathIn } from './run-folder.ts';
 import { endMarked } from './sandbox/none.ts';
 import { markOf } from './script-environment.ts';
 
@@ -39,11 +41,14 @@ export async function takeWorkFolder(root: string, name: string, isDefault: bool
   throw new BuilderError('bad-config', `expected fewer than ${SAME_NAME_MAX} workers of the name ${name}`);
 }
 
-/** First the processes of the runs whose folders are left, then the folders. */
+/** First the processes of the runs whose folders are left, then their control groups, then the folders. */
 async function sweep(path: string): Promise<void> {
   for (const run of await readdir(join(path, 'runs')).catch((): string[] => [])) {
     const claim = /-([0-9a-f]+)$/.exec(run)?.[1];
-    if (claim !== undefined) await endMarked(markOf(claim));
+    if (claim === undefined) continue;
+    await endMarked(markOf(claim));
+    // What the kernel does not let go of must not keep a worker from its start.
+    await removeLeftCgroups(cgroupsPathIn(join(path, 'runs', run)), claim).catch(() => undefined);
   }
   await removeTree(path);
 }

@@ -4,6 +4,7 @@ import type { RunSpec } from '../src/job/run.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import type { Logger } from '../src/service/logger.ts';
 import type { Executor } from './executor.ts';
+import type { Limiter } from './limits/limiter.ts';
 import type { RunningRuns } from './running-runs.ts';
 
 export interface WorkerContext {
@@ -11,6 +12,7 @@ export interface WorkerContext {
   redis: Redis;
   store: Store;
   execute: Executor;
+  limiter: Limiter;
   running: RunningRuns;
   workDir: string;
   workerName: string;

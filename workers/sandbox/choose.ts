@@ -58,6 +58,7 @@ async function probe(sandbox: Sandbox): Promise<string | null> {
         env,
         mark,
         network: 'on',
+        enter: [],
         hide: [folder],
         stdout,
         stderr,

@@ -75,7 +75,7 @@ function spawnWrapper(wrapper: Wrapper, launch: Launch): ChildProcess {
     cwd: '/',
     env: { [name]: value },
     detached: true,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', launch.stdout, launch.stderr, wrapper.initFd],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', launch.stdout, launch.stderr, wrapper.initFd, ...launch.enter],
   });
 }
 
@@ -83,7 +83,16 @@ function encodeLaunch(launch: Launch): Buffer {
   const bounds = [limits.killedListedMax, limits.killedCommandCharsMax * 4, limits.leftoverPollMs, limits.leftoverPollMsMax];
   const loopback = launch.network === 'none' ? 1 : 0;
   const environment = Object.entries(launch.env).map(([name, value]) => `${name}=${value}`);
-  const fields = [loopback, ...bounds, launch.folder, launch.argv.length, ...launch.argv, ...environment];
+  const fields = [
+    loopback,
+    launch.enter.length,
+    limits.scriptNice,
+    ...bounds,
+    launch.folder,
+    launch.argv.length,
+    ...launch.argv,
+    ...environment,
+  ];
   const payload = Buffer.from(fields.map((field) => `${field}\0`).join(''));
   return Buffer.concat([Buffer.from(`${payload.length}\n`), payload]);
 }

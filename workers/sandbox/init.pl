@@ -2,7 +2,8 @@
 #
 # Only what perl-base has, and no module but strict: loading POSIX alone would double the time that a run takes to start.
 #
-# File descriptors: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program.
+# File descriptors: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on the
+# cgroup.procs files of the control groups that the script is to be in.
 # From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named below, then the arguments, then the
 # environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the worker
 # is gone, everything ends.
@@ -16,9 +17,10 @@ open(my $out, '>&=', 4) or exit 1;
 open(my $err, '>&=', 5) or exit 1;
 my %output = map { (readlink("/proc/self/fd/$_") // '?') => 1 } 4, 5;
 
-my ($loopback, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $folder, $argc, @environment) = read_launch();
+my ($loopback, $groups, $nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $folder, $argc, @environment) = read_launch();
 my @argv = splice @environment, 0, $argc;
 raise_loopback() if $loopback;
+my @groups = map { open(my $group, '>&=', $_) or exit 1; $group } 7 .. 6 + $groups;
 
 # Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
 # for the last instant the bound of the wait.
@@ -28,8 +30,7 @@ $SIG{CHLD} = sub { syswrite $wake, '.' };
 my ($status, $terminated, $killing, $held) = (undef, 0, 0, 0);
 my $leader = fork // die "cannot fork: $!\n";
 start_script() if $leader == 0;
-close $out;
-close $err;
+close $_ for $out, $err, @groups;
 
 until (defined $status or $killing) {
   wait_for(0.25);
@@ -65,10 +66,19 @@ sub start_script {
     $ENV{$name} = $value;
   }
   open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or exit 126;
+  stand_back();
+  for my $group (@groups) { syswrite $group, '0' or fail_script("cannot enter the run's control group: $!", 126) }
   close_all_but_standard();
   exec { $argv[0] } @argv;
   my ($code, $why) = ($! + 0, "$!");
   fail_script("$argv[0] cannot be executed: $why", $code == 2 ? 127 : 126);
+}
+
+# The worker comes first: for the processor, and where memory runs out the script is the first to die.
+sub stand_back {
+  setpriority 0, 0, getpriority(0, 0) + $nice;
+  open my $score, '>', '/proc/self/oom_score_adj' or return;
+  syswrite $score, '1000';
 }
 
 # Also what the worker itself has inherited from whoever started it.

@@ -1,6 +1,7 @@
 /** The sandbox `none`: a session and a process group of its own, and a sweep of /proc until nothing of the run is left. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, writeSync } from 'node:fs';
+import { existsSync, writeFileSync, writeSync } from 'node:fs';
+import { constants, getPriority, setPriority } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../src/job/limits.ts';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
@@ -68,16 +69,17 @@ interface Spawned {
 
 /** node:child_process and not execa, as in init-run.ts. */
 async function spawnLeader(launch: Launch): Promise<Spawned | { cause: NodeJS.ErrnoException }> {
-  const [program, ...args] = launch.argv;
+  const [program, ...args] = entering(launch);
   try {
     const child = spawn(program, args, {
       cwd: launch.folder,
       env: launch.env,
       detached: true,
-      stdio: ['ignore', launch.stdout, launch.stderr],
+      stdio: ['ignore', launch.stdout, launch.stderr, ...launch.enter],
     });
     const { pid } = child;
     if (pid === undefined) return { cause: await new Promise<NodeJS.ErrnoException>((resolve) => child.once('error', resolve)) };
+    standBack(pid);
     // Node has not reaped it yet: the number is its own.
     const startTicks = startTicksOf(pid);
     const exited = new Promise<LeaderEnd>((resolve) => {
@@ -86,6 +88,25 @@ async function spawnLeader(launch: Launch): Promise<Spawned | { cause: NodeJS.Er
     return { child, pid, startTicks, exited };
   } catch (cause) {
     return { cause: cause as NodeJS.ErrnoException };
+  }
+}
+
+/** A shell enters the control groups and then becomes the script: descriptors from 3 on are their files. */
+function entering({ argv, enter }: Launch): readonly [string, ...string[]] {
+  if (enter.length === 0) return argv;
+  const fds = enter.map((_, index) => 3 + index);
+  const failed = `{ echo "builder: cannot enter the run's control group" >&2; exit ${CANNOT_EXECUTE.refused}; }`;
+  const steps = [...fds.map((fd) => `echo 0 >&${fd} || ${failed}`), `exec ${fds.map((fd) => `${fd}>&-`).join(' ')}`, 'exec "$@"'];
+  return ['/bin/sh', '-c', steps.join('\n'), 'sh', ...argv];
+}
+
+/** The worker comes first: for the processor, and where memory runs out the script is the first to die. */
+function standBack(pid: number): void {
+  try {
+    setPriority(pid, Math.min(getPriority() + limits.scriptNice, constants.priority.PRIORITY_LOW));
+    writeFileSync(`/proc/${pid}/oom_score_adj`, '1000');
+  } catch {
+    // It has just ended, or has become another user.
   }
 }
 

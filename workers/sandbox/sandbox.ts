@@ -15,6 +15,8 @@ export interface Launch {
   env: Record<string, string>;
   mark: string;
   network: 'on' | 'none';
+  /** Open `cgroup.procs` files: the script writes itself into each before its first instruction. At most 7. */
+  enter: readonly number[];
   /** Folders that the run is not to see, but for its own parts of them. Only `bwrap` can do it. */
   hide: readonly string[];
   /** Ends for writing of two pipes; the caller closes its copies once the script is started. */
