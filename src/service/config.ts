@@ -25,6 +25,8 @@ export interface WorkerConfig extends CommonConfig {
   /** Holds the runs' folders; what lies in it belongs to this worker. */
   workDir: string;
   name: string;
+  /** `off`: no control groups are made, whatever the machine allows. */
+  cgroups: 'auto' | 'off';
 }
 
 export interface ClientEnvironment {
@@ -34,6 +36,7 @@ export interface ClientEnvironment {
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+const CGROUPS = ['auto', 'off'] as const;
 const TOKEN_CHARS_MIN = 16;
 
 /** Reads variables and collects what is wrong with them, so that one error names every bad one. */
@@ -113,6 +116,7 @@ export function readWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerCo
       'an absolute path',
     ),
     name: from.checked('BUILDER_WORKER_NAME', defaultWorkerName(), (text) => text, 'a name'),
+    cgroups: from.checked('BUILDER_CGROUPS', 'auto', (text) => CGROUPS.find((one) => one === text), CGROUPS.join(' or ')),
   };
   refuse(from.faults);
   return config;
