@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { makeFolder } from '../src/service/make-folder.ts';
 import { identityOf, isAlive } from '../src/service/process-identity.ts';
 import { removeLeftCgroups } from './limits/run-cgroup.ts';
 import { removeTree } from './remove-tree.ts';
@@ -24,7 +25,7 @@ const SAME_NAME_MAX = 1_000;
  */
 export async function takeWorkFolder(root: string, name: string, isDefault: boolean): Promise<WorkFolder> {
   try {
-    await mkdir(root, { recursive: true, mode: 0o700 });
+    await makeFolder(root, 0o700);
     for (const entry of await readdir(root)) if (!(await isOwned(join(root, entry)))) await sweep(join(root, entry));
     for (let count = 1; count <= SAME_NAME_MAX; count += 1) {
       const candidate = count === 1 ? name : `${name.slice(0, 58)}-${count}`;

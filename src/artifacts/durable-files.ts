@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, stat, unlink 
 import { dirname, join } from 'node:path';
 import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { makeFolder } from '../service/make-folder.ts';
 
 export interface DurableFiles {
   /** Fills a temporary file and puts it at `key`, replacing a former one. What `fill` throws comes through unchanged. */
@@ -46,7 +47,7 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
     }
     await syncFolder(folder);
   };
-  await mkdir(root, { recursive: true, mode: 0o700 });
+  await makeFolder(root, 0o700);
   await ensureFolder(incoming);
   return {
     write: async (key, fill) => {

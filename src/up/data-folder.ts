@@ -1,8 +1,9 @@
 /** DIR of `up`: everything that is kept, owned by one living `up` at a time. */
 import { randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, link, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { makeFolder } from '../service/make-folder.ts';
 import { identityOf, isAlive } from '../service/process-identity.ts';
 
 export interface DataFolder {
@@ -30,9 +31,9 @@ export async function openDataFolder(given: string): Promise<DataFolder> {
   const path = resolve(given);
   const own = (name: string): string => join(path, name);
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolder(path, 0o700);
     await takeLock(own('owner'));
-    for (const folder of ['redis', 'store', 'work', 'logs', 'children']) await mkdir(own(folder), { recursive: true, mode: 0o700 });
+    for (const folder of ['redis', 'store', 'work', 'logs', 'children']) await makeFolder(own(folder), 0o700);
     for (const program of PROGRAMS) await rotate(own(`logs/${program}.log`));
     return {
       path,
@@ -58,7 +59,7 @@ export async function openDataFolder(given: string): Promise<DataFolder> {
 
 /** A file that readers find whole, old or new; mode 0600. */
 export async function writeWhole(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeFolder(dirname(path), 0o700);
   const temporary = `${path}.${process.pid}.new`;
   await writeFile(temporary, text, { mode: 0o600 });
   await rename(temporary, path);

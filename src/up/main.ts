@@ -83,6 +83,7 @@ async function readFlags(args: string[]): Promise<Flags | null> {
     return null;
   }
   const platforms = (values.platform ?? []).map((platform) => checkName('platform', platform));
+  if (values.data === '') throw new BuilderError('usage', 'expected --data DIR, got nothing');
   const sandbox = values.sandbox ?? 'auto';
   if (!SANDBOXES.includes(sandbox)) throw new BuilderError('usage', `expected --sandbox ${SANDBOXES.join(', ')}, got ${sandbox}`);
   return {

@@ -154,6 +154,7 @@ describe('bad configuration', () => {
   it.each<[string, string[], Record<string, string>, number]>([
     ['no store', ['worker', '--platform', 'p'], {}, 78],
     ['a store that cannot be written', ['server'], { BUILDER_STORE: 'file:///etc/passwd/store' }, 78],
+    ['a store where no folder can be', ['server'], { BUILDER_STORE: 'file:///proc/store' }, 78],
     ['no platform', ['worker'], {}, 2],
     ['a platform that is no name', ['worker', '--platform', 'A B'], {}, 2],
     ['an unknown flag', ['server', '--frob'], {}, 2],
