@@ -82,7 +82,7 @@ describeUnder(executors, 'Under %s', (name, execute) => {
   });
 
   withGroups('pids')('a fork bomb stops at its number of processes, and nothing of it is left', async () => {
-    const bomb = '#!/bin/sh\nbomb() { bomb | bomb & sleep 300; }\nbomb 2>/dev/null\n';
+    const bomb = '#!/bin/sh\nbomb() { bomb | bomb & sleep 300; }\nbomb 2>/dev/null &\nexec sleep 300\n';
     const { cgroup, folders } = open({ pids: 20 });
     const cancel = new AbortController();
     const running = run(execute, bomb, { enter: cgroup.enter, cancel: cancel.signal, graceMs: 0 });
