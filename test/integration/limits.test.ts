@@ -54,6 +54,31 @@ async function limited(execute: Executor, script: string, given: Partial<LimitOp
   }
 }
 
+/** Cancels the script once `watch` has seen in its groups what it waited for. */
+async function watched(
+  execute: Executor,
+  script: string,
+  given: Partial<LimitOptions>,
+  watch: (folders: string[]) => Promise<void>,
+): Promise<Told> {
+  const { cgroup, folders } = open(given);
+  const cancel = new AbortController();
+  const running = run(execute, script, { enter: cgroup.enter, cancel: cancel.signal, graceMs: 0 });
+  try {
+    await watch(folders);
+  } finally {
+    cancel.abort();
+    await running;
+    await cgroup.close();
+  }
+  expect(folders.filter((path) => existsSync(path))).toEqual([]);
+  return running;
+}
+
+function countIn(group: string, file: string, pattern: RegExp): number {
+  return Number(pattern.exec(readFileSync(join(group, file), 'utf8'))?.[1]);
+}
+
 function open(
   given: Partial<LimitOptions>,
   claim = randomUUID(),
