@@ -54,6 +54,31 @@ async function limited(execute: Executor, script: string, given: Partial<LimitOp
   }
 }
 
+/** Cancels the script once `watch` has seen in its groups what it waited for. */
+async function watched(
+  execute: Executor,
+  script: string,
+  given: Partial<LimitOptions>,
+  watch: (folders: string[]) => Promise<void>,
+): Promise<Told> {
+  const { cgroup, folders } = open(given);
+  const cancel = new AbortController();
+  const running = run(execute, script, { enter: cgroup.enter, cancel: cancel.signal, graceMs: 0 });
+  try {
+    await watch(folders);
+  } finally {
+    cancel.abort();
+    await running;
+    await cgroup.close();
+  }
+  expect(folders.filter((path) => existsSync(path))).toEqual([]);
+  return running;
+}
+
+function countIn(group: string, file: string, pattern: RegExp): number {
+  return Number(pattern.exec(readFileSync(join(group, file), 'utf8'))?.[1]);
+}
+
 function open(
   given: Partial<LimitOptions>,
   claim = randomUUID(),
@@ -82,29 +107,18 @@ describeUnder(executors, 'Under %s', (name, execute) => {
   });
 
   withGroups('pids')('a fork bomb stops at its number of processes, and nothing of it is left', async () => {
-    const bomb = '#!/bin/sh\nbomb() { bomb | bomb & sleep 300; }\nbomb 2>/dev/null\n';
-    const { cgroup, folders } = open({ pids: 20 });
-    const cancel = new AbortController();
-    const running = run(execute, bomb, { enter: cgroup.enter, cancel: cancel.signal, graceMs: 0 });
-    const refused = (): number => Number(/max (\d+)/.exec(readFileSync(join(folders[0] as string, 'pids.events'), 'utf8'))?.[1]);
-    await until(() => refused() > 0, 'a fork to be refused');
-    expect(Number(readFileSync(join(folders[0] as string, 'pids.current'), 'utf8'))).toBeLessThanOrEqual(20);
-    cancel.abort();
-    const told = await running;
+    const bomb = '#!/bin/sh\nbomb() { bomb | bomb & sleep 300; }\nbomb 2>/dev/null &\nexec sleep 300\n';
+    const told = await watched(execute, bomb, { pids: 20 }, async ([group = '']) => {
+      await until(() => countIn(group, 'pids.events', /max (\d+)/) > 0, 'a fork to be refused');
+      expect(countIn(group, 'pids.current', /(\d+)/)).toBeLessThanOrEqual(20);
+    });
     expect([told.ended, alive(told.mark)]).toEqual(['cancelled', []]);
-    await cgroup.close();
-    expect(existsSync(folders[0] as string)).toBe(false);
   });
 
   withGroups('cpu')('a script that burns is held back', async () => {
-    const { cgroup, folders } = open({ cpus: 0.1 });
-    const cancel = new AbortController();
-    const running = run(execute, 'while :; do :; done', { enter: cgroup.enter, cancel: cancel.signal, graceMs: 0 });
-    const throttled = (): number => Number(/nr_throttled (\d+)/.exec(readFileSync(join(folders[0] as string, 'cpu.stat'), 'utf8'))?.[1]);
-    await until(() => throttled() > 3, 'the script to be throttled');
-    cancel.abort();
-    await running;
-    await cgroup.close();
+    await watched(execute, 'while :; do :; done', { cpus: 0.1 }, async ([group = '']) => {
+      await until(() => countIn(group, 'cpu.stat', /nr_throttled (\d+)/) > 3, 'the script to be throttled');
+    });
   });
 
   withGroups('pids')('the script itself is in its groups before its first instruction, with all of them asked for at once', async () => {
@@ -130,13 +144,14 @@ describeUnder(executors, 'Under %s', (name, execute) => {
   });
 
   test('output that waits to be taken is no silence', async () => {
-    let taken = (): void => undefined;
-    const taking = new Promise<void>((resolve) => {
-      taken = resolve;
+    const claim = randomUUID();
+    const mark = `BUILDER_CLAIM=${claim}`;
+    const env = { PATH: '/usr/bin:/bin', BUILDER_CLAIM: claim };
+    const onOutput = async (): Promise<void> => void (await until(() => alive(mark).length === 0, 'the end of the script'));
+    expect(await run(execute, 'echo begun; exec sleep 1', { silenceMs: 300, onOutput, mark, env })).toMatchObject({
+      ended: 'exited',
+      exitCode: 0,
     });
-    const onOutput = (): Promise<void> => taking;
-    setTimeout(() => taken(), 900);
-    expect(await run(execute, 'echo begun; exec sleep 0.1', { silenceMs: 300, onOutput })).toMatchObject({ ended: 'exited', exitCode: 0 });
   });
 
   test('a script that fills its folder in many files is killed', async () => {
