@@ -1,4 +1,5 @@
 /** The ways to read output in search of secrets: as it is, as base64, and as what URL- or JSON-escaped text means. */
+import type { Escapes } from './mask-escapes.ts';
 import type { Automaton } from './pattern-automaton.ts';
 
 /** Offsets in the stream: the first byte, and the first behind it. */
@@ -14,6 +15,16 @@ export interface Reading {
   last: boolean;
   /** Takes what is found. */
   found: Range[];
+  /** Bytes of the window that may begin an escape, in order: the plain view marks them for those that come after it. */
+  marks: Mark[];
+}
+
+interface Mark {
+  /** In the window. */
+  at: number;
+  byte: number;
+  /** How many bytes before it may be the beginning of a secret. */
+  depth: number;
 }
 
 export interface View {
@@ -24,20 +35,25 @@ export interface View {
   reset(): void;
 }
 
-export function plainView(automaton: Automaton): View {
-  const { begins, depth, ending } = automaton;
+/** Marks the bytes that begin an escape. */
+export function plainView(automaton: Automaton, leads: readonly number[]): View {
+  const { begins, depth, ending, shallow, table, width: wide, kinds } = automaton;
+  const marked = new Uint8Array(256);
+  for (const lead of leads) marked[lead] = 1;
+  const idle = begins.map((begin, byte) => (begin === 0 && marked[byte] === 0 ? 1 : 0));
   let state = 0;
   let readTo = 0;
   return {
     get readTo() {
       return readTo;
     },
-    read: (window, { from, found }) => {
+    read: (window, { from, found, marks }) => {
       const end = window.length;
       for (let at = readTo - from; at < end; at += 1) {
         const byte = window[at] as number;
-        if (state === 0 && begins[byte] === 0) continue;
-        state = automaton.next(state, byte);
+        if (state === 0 && idle[byte] === 1) continue;
+        if (marked[byte] === 1) marks.push({ at, byte, depth: depth[state] as number });
+        state = state < shallow ? (table[state * wide + (kinds[byte] as number)] as number) : automaton.next(state, byte);
         const length = ending[state] as number;
         if (length > 0) found.push({ from: from + at + 1 - length, to: from + at + 1 });
       }
@@ -50,19 +66,11 @@ export function plainView(automaton: Automaton): View {
   };
 }
 
-/** Where in the stream each of the last bytes that an automaton was given began. */
-function createOrigins(lengthMax: number): { add(from: number): void; back(bytes: number): number } {
+/** Room for where in the stream each of the last bytes that an automaton was given began; its size is a power of two. */
+function roomForOrigins(lengthMax: number): Float64Array {
   let size = 1;
   while (size < lengthMax) size *= 2;
-  const origins = new Float64Array(size);
-  let count = 0;
-  return {
-    add: (from) => {
-      origins[count % size] = from;
-      count += 1;
-    },
-    back: (bytes) => origins[(count - bytes) % size] as number,
-  };
+  return new Float64Array(size);
 }
 
 /** Programs that break base64 into lines make them at least so long. */
@@ -74,8 +82,10 @@ const RETURN = 0x0d;
 
 /** The URL alphabet is read as the standard one. A line's end is passed over where base64 is broken into lines. */
 export function base64View(automaton: Automaton): View {
-  const { begins, depth, ending } = automaton;
-  const origins = createOrigins(automaton.lengthMax);
+  const { begins, depth, ending, shallow, table, width: wide, kinds } = automaton;
+  const origins = roomForOrigins(automaton.lengthMax);
+  const slots = origins.length - 1;
+  let slot = 0;
   let state = 0;
   let readTo = 0;
   /** Characters of base64 in a row up to here, and bytes of a line's end since. */
@@ -86,7 +96,8 @@ export function base64View(automaton: Automaton): View {
       return readTo;
     },
     read: (window, { from, found }) => {
-      for (let at = readTo - from; at < window.length; at += 1) {
+      const end = window.length;
+      for (let at = readTo - from; at < end; at += 1) {
         const byte = window[at] as number;
         const character = STANDARD[byte] as number;
         if (character === 0) {
@@ -100,13 +111,14 @@ export function base64View(automaton: Automaton): View {
         columns = breaks > 0 ? 1 : columns + 1;
         breaks = 0;
         if (state === 0 && begins[character] === 0) continue;
-        state = automaton.next(state, character);
-        origins.add(from + at);
+        state = state < shallow ? (table[state * wide + (kinds[character] as number)] as number) : automaton.next(state, character);
+        origins[slot] = from + at;
+        slot = (slot + 1) & slots;
         const length = ending[state] as number;
-        if (length > 0) found.push({ from: origins.back(length), to: from + at + 1 });
+        if (length > 0) found.push({ from: origins[(slot - length) & slots] as number, to: from + at + 1 });
       }
-      readTo = from + window.length;
-      return state === 0 ? readTo : origins.back(depth[state] as number);
+      readTo = from + end;
+      return state === 0 ? readTo : (origins[(slot - (depth[state] as number)) & slots] as number);
     },
     reset: () => {
       state = 0;
@@ -125,135 +137,81 @@ const STANDARD: Uint8Array = (() => {
   return table;
 })();
 
-/** One kind of escapes. */
-export interface Escapes {
-  /** Whether a byte begins an escape. */
-  leads(byte: number): boolean;
-  /**
-   * The escape at a place of the window: its width, its meaning in `meaning`. Width 1 and no meaning: it is none, and the byte
-   * stands for itself. Width 0: more must come to tell.
-   */
-  read(window: Buffer, at: number, meaning: number[]): number;
-}
-
+/**
+ * Only what has an escape in it is read here: a plain view beside this one, of the same automaton, finds the rest and holds it
+ * back. So most output costs no more than the search for a byte.
+ */
 export function escapedView(automaton: Automaton, escapes: Escapes): View {
-  const { begins, depth, ending } = automaton;
-  const origins = createOrigins(automaton.lengthMax);
-  const leads = Uint8Array.from({ length: 256 }, (_, byte) => (escapes.leads(byte) ? 1 : 0));
-  const idle = Uint8Array.from(leads, (lead, byte) => (lead === 0 && begins[byte] === 0 ? 1 : 0));
-  const meaning: number[] = [];
+  const { depth, ending, lengthMax } = automaton;
+  const leads = new Set(escapes.leads);
+  const origins = roomForOrigins(lengthMax);
+  const slots = origins.length - 1;
+  let slot = 0;
   let state = 0;
   let readTo = 0;
-  const step = (byte: number, origin: number): number => {
+  /** The last escape that may lie in what is being read; null: none does. Then what comes before `restFrom` is of no use any more. */
+  let escapeAt: number | null = null;
+  let restFrom = 0;
+  const origin = (bytes: number): number => origins[(slot - bytes) & slots] as number;
+  const take = (byte: number, span: Range, found: Range[]): void => {
     state = automaton.next(state, byte);
-    if (state !== 0) origins.add(origin);
-    return ending[state] as number;
+    origins[slot] = span.from;
+    slot = (slot + 1) & slots;
+    const length = ending[state] as number;
+    if (length > 0) found.push({ from: origin(length), to: span.to });
+  };
+  /** From an offset of the window until no escape lies in what may be a secret; answers how far it came. */
+  const readClosely = (window: Buffer, start: number, { from, last, found }: Reading): number => {
+    const meaning: number[] = [];
+    for (let at = start; at < window.length; ) {
+      const byte = window[at] as number;
+      let width = 1;
+      if (leads.has(byte)) {
+        width = escapes.read(window, at, meaning);
+        if (width === 0 && !last) return at;
+        width ||= 1;
+        escapeAt = from + at;
+      }
+      const span = { from: from + at, to: from + at + width };
+      if (meaning.length === 0) take(byte, span, found);
+      else for (const one of meaning.splice(0)) take(one, span, found);
+      at += width;
+      const begun = state === 0 ? from + at : origin(depth[state] as number);
+      if (begun <= (escapeAt ?? 0)) continue;
+      escapeAt = null;
+      restFrom = begun;
+      return at;
+    }
+    return window.length;
   };
   return {
     get readTo() {
       return readTo;
     },
-    read: (window, { from, last, found }) => {
+    read: (window, reading) => {
+      const { from } = reading;
       let at = readTo - from;
-      while (at < window.length) {
-        const byte = window[at] as number;
-        if (state === 0 && idle[byte] === 1) {
-          at += 1;
-          continue;
+      let mark = 0;
+      while (at < window.length && (escapeAt !== null || mark < reading.marks.length)) {
+        if (escapeAt === null) {
+          const next = reading.marks[mark] as Mark;
+          mark += 1;
+          if (next.at < at || !leads.has(next.byte)) continue;
+          escapeAt = from + next.at;
+          state = 0;
+          at = Math.max(restFrom - from, next.at - next.depth);
         }
-        let width = 1;
-        meaning.length = 0;
-        if (leads[byte] === 1) width = escapes.read(window, at, meaning);
-        if (width === 0 && !last) break;
-        width ||= 1;
-        if (meaning.length === 0) meaning.push(byte);
-        for (const one of meaning) {
-          const length = step(one, from + at);
-          if (length > 0) found.push({ from: origins.back(length), to: from + at + width });
-        }
-        at += width;
+        at = readClosely(window, at, reading);
+        if (escapeAt !== null) break;
       }
+      if (escapeAt === null) at = window.length;
       readTo = from + at;
-      return state === 0 ? readTo : origins.back(depth[state] as number);
+      return escapeAt === null || state === 0 ? readTo : Math.min(readTo, origin(depth[state] as number));
     },
     reset: () => {
       state = 0;
+      escapeAt = null;
+      restFrom = readTo;
     },
   };
-}
-
-/** `%41`, with any byte escaped or not. */
-export const urlEscapes: Escapes = { leads: (byte) => byte === 0x25, read: readPercent };
-
-/** The same as forms are sent: `+` is a blank. */
-export const formEscapes: Escapes = {
-  leads: (byte) => byte === 0x25 || byte === 0x2b,
-  read: (window, at, meaning) => {
-    if (window[at] === 0x25) return readPercent(window, at, meaning);
-    meaning.push(0x20);
-    return 1;
-  },
-};
-
-function readPercent(window: Buffer, at: number, meaning: number[]): number {
-  const value = hexAt(window, at + 1, 2);
-  if (value < 0) return value === MORE ? 0 : 1;
-  meaning.push(value);
-  return 3;
-}
-
-/** What stands behind the backslash, and what it means. */
-const JSON_SHORT = new Map(['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t'].map((pair) => [pair.charCodeAt(0), pair.charCodeAt(1)]));
-const SMALL_U = 0x75;
-const BACKSLASH = 0x5c;
-
-/** `\n`, `\"`, `\u0041`, with any character escaped or not; what lies outside of the basic plane takes two of the last kind. */
-export const jsonEscapes: Escapes = {
-  leads: (byte) => byte === BACKSLASH,
-  read: (window, at, meaning) => {
-    const kind = window[at + 1];
-    if (kind === undefined) return 0;
-    if (kind !== SMALL_U) {
-      const short = JSON_SHORT.get(kind);
-      if (short === undefined) return 1;
-      meaning.push(short);
-      return 2;
-    }
-    const unit = hexAt(window, at + 2, 4);
-    if (unit < 0) return unit === MORE ? 0 : 1;
-    if ((unit & 0xfc00) !== 0xd800) return push(meaning, unit, 6);
-    const low = lowSurrogateAt(window, at + 6);
-    if (low === MORE) return 0;
-    return low < 0 ? push(meaning, unit, 6) : push(meaning, 0x10000 + ((unit & 0x3ff) << 10) + (low & 0x3ff), 12);
-  },
-};
-
-function lowSurrogateAt(window: Buffer, at: number): number {
-  if (at >= window.length) return MORE;
-  if (window[at] !== BACKSLASH) return NONE;
-  if (at + 1 >= window.length) return MORE;
-  if (window[at + 1] !== SMALL_U) return NONE;
-  const low = hexAt(window, at + 2, 4);
-  return low >= 0 && (low & 0xfc00) !== 0xdc00 ? NONE : low;
-}
-
-function push(meaning: number[], codePoint: number, width: number): number {
-  for (const byte of Buffer.from(String.fromCodePoint(codePoint))) meaning.push(byte);
-  return width;
-}
-
-const NONE = -1;
-const MORE = -2;
-
-/** A number of hexadecimal digits; NONE, or MORE where the window ends too early to tell. */
-function hexAt(window: Buffer, at: number, digits: number): number {
-  let value = 0;
-  for (let n = 0; n < digits; n += 1) {
-    const byte = window[at + n];
-    if (byte === undefined) return MORE;
-    const digit = byte >= 0x30 && byte <= 0x39 ? byte - 0x30 : (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66 ? (byte | 0x20) - 0x57 : -1;
-    if (digit < 0) return NONE;
-    value = value * 16 + digit;
-  }
-  return value;
 }

@@ -1,5 +1,6 @@
 /** Secrets become `***` in a stream of bytes, however it is cut into chunks and however they are written: pure. */
-import { base64View, escapedView, formEscapes, jsonEscapes, plainView, type Range, urlEscapes, type View } from './mask-views.ts';
+import { formEscapes, jsonEscapes, urlEscapes } from './mask-escapes.ts';
+import { base64View, escapedView, plainView, type Range, type View } from './mask-views.ts';
 import { buildAutomaton } from './pattern-automaton.ts';
 import { formsOf } from './secret-forms.ts';
 
@@ -26,15 +27,10 @@ export function createMask(secrets: readonly string[]): Mask {
   const forms = formsOf(secrets);
   const plain = buildAutomaton(forms.plain);
   const base64 = buildAutomaton(forms.base64);
-  const blanks = secrets.some((secret) => secret.includes(' '));
-  const views = (): View[] => [
-    plainView(plain),
-    base64View(base64),
-    escapedView(plain, urlEscapes),
-    escapedView(plain, jsonEscapes),
-    // A blank is all that this one reads otherwise.
-    ...(blanks ? [escapedView(plain, formEscapes)] : []),
-  ];
+  // A blank is all that the third reads otherwise.
+  const escapes = [urlEscapes, jsonEscapes, ...(secrets.some((secret) => secret.includes(' ')) ? [formEscapes] : [])];
+  const leads = escapes.flatMap((one) => one.leads);
+  const views = (): View[] => [plainView(plain, leads), base64View(base64), ...escapes.map((one) => escapedView(plain, one))];
   return {
     stream: () => createMasker(views()).masker,
     text: (text, o = { cut: false }) => {
@@ -64,7 +60,8 @@ function createMasker(views: readonly View[]): { masker: Masker; end(cut: boolea
   const take = (chunk: Buffer, last: boolean): number => {
     stream.kept = stream.kept.length === 0 ? chunk : Buffer.concat([stream.kept, chunk]);
     let safe = stream.keptFrom + stream.kept.length;
-    for (const view of views) safe = Math.min(safe, view.read(stream.kept, { from: stream.keptFrom, last, found: stream.found }));
+    const reading = { from: stream.keptFrom, last, found: stream.found, marks: [] };
+    for (const view of views) safe = Math.min(safe, view.read(stream.kept, reading));
     return safe;
   };
   const end = (cut: boolean): Buffer => {
@@ -81,7 +78,7 @@ function createMasker(views: readonly View[]): { masker: Masker; end(cut: boolea
       push: (chunk) => {
         const safe = take(chunk, false);
         const given = give(stream, safe);
-        const needed = views.reduce((least, view) => Math.min(least, view.readTo), stream.givenTo);
+        const needed = views.reduce((least, view) => Math.min(least, view.readTo), Math.min(safe, stream.givenTo));
         // A copy: the chunk is the caller's, and large for what little is held back.
         stream.kept = Buffer.from(stream.kept.subarray(needed - stream.keptFrom));
         stream.keptFrom = needed;
