@@ -7,11 +7,13 @@ import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { pause } from '../src/service/lifecycle.ts';
 import { collectArtifacts } from './artifact-collector.ts';
-import { type AttemptEnding, endingNotes, endingOf, refusal } from './attempt-ending.ts';
+import { type AttemptEnding, endingNotes, endingOf, maskedEnding, refusal } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
 import type { Executed } from './executor.ts';
+import type { Mask } from './masker.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
+import type { ChosenSecrets } from './secrets.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
 export interface AttemptSignals {
@@ -28,25 +30,45 @@ export type AttemptResult =
   | { kind: 'fault'; cause: unknown };
 
 export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
+  const secrets = worker.secrets.choose(open.spec.secrets);
+  if ('unknown' in secrets) return refused('unknown-secret', `worker ${worker.workerName} has no secret ${secrets.unknown.join(', ')}`);
   let folder: RunFolder;
   try {
     const script = await readScript(worker.store, open.spec.script);
     folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
   } catch (cause) {
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
-    return { kind: 'ended', ending: refusal('input-missing', cause.message), log: EMPTY_LOG, artifactCount: 0 };
+    return refused('input-missing', cause.message);
   }
   try {
-    return await runInFolder(worker, open, signals, folder);
+    return await runInFolder(worker, open, signals, { folder, secrets });
   } finally {
     await folder
       .remove()
-      .catch((cause) => worker.logger.warn({ folder: folder.root, error: oneLine(cause) }, 'the folder could not be removed'));
+      .catch((cause) =>
+        worker.logger.warn({ folder: folder.root, error: secrets.mask.text(oneLine(cause)) }, 'the folder could not be removed'),
+      );
   }
 }
 
-async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, folder: RunFolder): Promise<AttemptResult> {
-  const log = await openAttemptLog(worker, open, folder.spoolPath);
+/** Nothing of the script has run, and no other attempt would fare better. */
+function refused(code: string, text: string): AttemptResult {
+  return { kind: 'ended', ending: refusal(code, text), log: EMPTY_LOG, artifactCount: 0 };
+}
+
+interface Prepared {
+  folder: RunFolder;
+  secrets: ChosenSecrets;
+}
+
+async function runInFolder(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  signals: AttemptSignals,
+  { folder, secrets }: Prepared,
+): Promise<AttemptResult> {
+  const { mask } = secrets;
+  const log = await openAttemptLog(worker, open, { spoolPath: folder.spoolPath, mask });
   try {
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
     const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
@@ -54,7 +76,14 @@ async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: At
       script: folder.scriptPath,
       folder: folder.home,
       tmp: folder.tmp,
-      env: scriptEnvironment({ spec: open.spec, attempt: open.attempt, claim: open.claim, home: folder.home, tmp: folder.tmp }),
+      env: scriptEnvironment({
+        spec: open.spec,
+        attempt: open.attempt,
+        claim: open.claim,
+        home: folder.home,
+        tmp: folder.tmp,
+        secrets: secrets.env,
+      }),
       mark: markOf(open.claim),
       timeoutMs: open.spec.timeoutMs,
       graceMs: worker.forcing.aborted ? 0 : open.spec.graceMs,
@@ -64,7 +93,8 @@ async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: At
     });
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
-    return await storeAttempt(worker, open, folder, { log, executed, ending: await endingFor(worker, open, executed) });
+    const ending = maskedEnding(await endingFor(worker, open, executed), mask);
+    return await storeAttempt(worker, open, folder, { log, executed: { ...executed, killed: ending.killed }, ending, mask });
   } finally {
     await log.close();
   }
@@ -87,12 +117,12 @@ async function storeAttempt(
   worker: WorkerContext,
   open: OpenAttempt,
   folder: RunFolder,
-  o: { log: AttemptLog; executed: Executed; ending: AttemptEnding },
+  o: { log: AttemptLog; executed: Executed; ending: AttemptEnding; mask: Mask },
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
   try {
     for (const note of endingNotes(o.ending, o.executed)) await o.log.note(note);
-    const artifacts = await patiently(worker, open, deadline, () =>
+    const artifacts = await patiently(worker, open, { deadline, mask: o.mask }, () =>
       collectArtifacts({
         folder: folder.home,
         scriptSha256: open.spec.script.sha256,
@@ -104,29 +134,36 @@ async function storeAttempt(
       }),
     );
     const log = await o.log.finish(deadline);
-    await patiently(worker, open, deadline, () => writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })));
+    await patiently(worker, open, { deadline, mask: o.mask }, () => writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })));
     return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted' };
-    worker.logger.error({ run: open.spec.id, attempt: open.attempt, error: oneLine(cause) }, 'the attempt could not be stored');
+    // A file's name may be in it.
+    const error = o.mask.text(oneLine(cause));
+    worker.logger.error({ run: open.spec.id, attempt: open.attempt, error }, 'the attempt could not be stored');
     const ending: AttemptEnding = {
       ...o.ending,
       outcome: 'lost',
-      reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${oneLine(cause)}`,
+      reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`,
     };
     return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
   }
 }
 
 /** Tries again while the store is away or full, until the signal is aborted. */
-async function patiently<T>(worker: WorkerContext, open: OpenAttempt, deadline: AbortSignal, work: () => Promise<T>): Promise<T> {
+async function patiently<T>(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  { deadline, mask }: { deadline: AbortSignal; mask: Mask },
+  work: () => Promise<T>,
+): Promise<T> {
   for (;;) {
     try {
       return await work();
     } catch (cause) {
       const temporary = cause instanceof BuilderError && (cause.code === 'store-unavailable' || cause.code === 'store-full');
       if (!temporary || deadline.aborted) throw cause;
-      worker.logger.warn({ run: open.spec.id, error: oneLine(cause) }, 'the store refused; trying again');
+      worker.logger.warn({ run: open.spec.id, error: mask.text(oneLine(cause)) }, 'the store refused; trying again');
       await pause(limits.faultPauseMs, deadline);
     }
   }

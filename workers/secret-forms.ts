@@ -1,5 +1,7 @@
 /** In which bytes a secret may appear in output: as it is, line by line, and in base64 at any place of a longer text. */
 
+import { SECRET_CHARS_MIN } from '../src/job/names.ts';
+
 export interface Forms {
   /** To be found in the output as it is, and in what URL- and JSON-escaped output means. */
   plain: Buffer[];
@@ -7,16 +9,13 @@ export interface Forms {
   base64: Buffer[];
 }
 
-/** A secret, or a line of one, with fewer characters would be found everywhere. */
-export const SECRET_CHARS_MIN = 4;
-
 export function formsOf(secrets: readonly string[]): Forms {
   const texts = [...new Set(secrets.flatMap(textsOf))];
   return { plain: texts.map((text) => Buffer.from(text)), base64: texts.flatMap(base64FormsOf) };
 }
 
 /** Whether a value is long enough to be masked; blanks around it do not count. */
-export function isMaskable(secret: string): boolean {
+function isMaskable(secret: string): boolean {
   return [...secret.trim()].length >= SECRET_CHARS_MIN;
 }
 

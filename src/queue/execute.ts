@@ -33,11 +33,11 @@ export async function specsOfJob(queues: Queues, storeScript: StoreScript, o: Ru
     throw new InvalidValue(`expected a platform of ${definition.name} (${platforms.join(', ')}), got ${o.platform}`);
   }
   const createdAt = new Date().toISOString();
-  const { inputs, env, artifacts, timeoutMs, graceMs, priority, labels } = definition;
+  const { inputs, env, secrets, artifacts, timeoutMs, graceMs, priority, labels } = definition;
   const specs: RunSpec[] = [];
   for (const platform of o.platform === undefined ? platforms : [o.platform]) {
     const script = await scriptFor(queues, storeScript, definition, platform);
-    const options = { inputs, env, artifacts, timeoutMs, graceMs, priority, labels };
+    const options = { inputs, env, secrets, artifacts, timeoutMs, graceMs, priority, labels };
     specs.push({ ...options, id: o.idOf(platform), job: definition.name, platform, script, trigger: o.trigger, createdAt });
   }
   return specs;
