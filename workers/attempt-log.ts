@@ -43,7 +43,7 @@ export async function openAttemptLog(
     return splitter.end();
   };
   const digest = (): Promise<LogDigest> => {
-    ended ??= endAll().then((part) => ({ ...part, truncated: false, missing: 0 }));
+    ended ??= endAll().then((part) => ({ ...part, missing: 0 }));
     return ended;
   };
   return {

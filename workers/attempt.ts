@@ -134,7 +134,9 @@ async function storeAttempt(
       }),
     );
     const log = await o.log.finish(deadline);
-    await patiently(worker, open, { deadline, mask: o.mask }, () => writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })));
+    await patiently(worker, open, { deadline, mask: o.mask }, () =>
+      writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })),
+    );
     return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted' };

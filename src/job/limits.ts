@@ -45,7 +45,7 @@ export const limits = {
   everyMsMin: SECOND,
   everyMsMax: 366 * DAY,
 
-  /** Text of one attempt's log that is kept; more is a script gone wild, and a few such would fill a store. */
+  /** What is kept of one attempt's log, its lines as JSON: more is a script gone wild, and a few such would fill disk and store. */
   logBytesMax: 256 * MIB,
   /** How much of that is the end: it waits in the worker's memory, for as many runs as write so much. */
   logTailKeptBytes: 4 * MIB,
