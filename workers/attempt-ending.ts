@@ -1,9 +1,11 @@
 /** From how a script's process ended to the outcome of its run: pure. */
 import { formatDuration } from '../src/job/duration.ts';
+import { limits } from '../src/job/limits.ts';
 import type { Outcome } from '../src/job/outcome.ts';
 import type { Killed, RunSpec } from '../src/job/run.ts';
 import { formatSize } from '../src/job/size.ts';
 import type { Executed } from './executor.ts';
+import type { Mask } from './masker.ts';
 import { retryDelayMs } from './retry.ts';
 import type { OpenAttempt } from './worker-context.ts';
 
@@ -62,6 +64,16 @@ function diskReason(spec: RunSpec): string {
 export function refusal(code: string, text: string): AttemptEnding {
   return { outcome: 'refused', exitCode: null, signal: null, reason: `${code}: ${text}`, killed: [] };
 }
+
+/** What the script or a person put into it may hold a secret; a command that was cut, the beginning of one. */
+export function maskedEnding(ending: AttemptEnding, mask: Mask): AttemptEnding {
+  const isCut = (command: string): boolean => Buffer.byteLength(command) >= limits.killedCommandCharsMax - CUT_CHARS;
+  const killed = ending.killed.map(({ pid, command }) => ({ pid, command: mask.text(command, { cut: isCut(command) }) }));
+  return { ...ending, killed, reason: ending.reason === null ? null : mask.text(ending.reason) };
+}
+
+/** A command is cut by bytes under one sandbox: what is left of its last character may be lost. */
+const CUT_CHARS = 3;
 
 /** What the log tells of an end that was not the script's own doing, and of what follows. */
 export function endingNotes(ending: AttemptEnding, executed: Executed, o: Pick<OpenAttempt, 'spec' | 'retries'> & EndingFacts): string[] {

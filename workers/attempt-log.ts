@@ -4,6 +4,7 @@ import type { LogId } from '../src/logs/stream.ts';
 import { createLineSplitter } from './line-splitter.ts';
 import { startPublisher } from './log-publisher.ts';
 import { openSpool } from './log-spool.ts';
+import type { Mask } from './masker.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
 export interface AttemptLog {
@@ -17,19 +18,37 @@ export interface AttemptLog {
   close(): Promise<void>;
 }
 
-export async function openAttemptLog(worker: WorkerContext, open: OpenAttempt, spoolPath: string): Promise<AttemptLog> {
+const SOURCES = ['stdout', 'stderr'] as const;
+
+export interface AttemptLogOptions {
+  spoolPath: string;
+  /** Secrets end here: what is behind it leaves the worker. */
+  mask: Mask;
+}
+
+export async function openAttemptLog(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  { spoolPath, mask }: AttemptLogOptions,
+): Promise<AttemptLog> {
   const id: LogId = { run: open.spec.id, attempt: open.attempt, claim: open.claim };
   const spool = await openSpool(spoolPath);
+  const maskers = { stdout: mask.stream(), stderr: mask.stream() };
   const splitter = createLineSplitter({ startedAtMs: performance.now(), write: (ndjson, lines) => spool.append(ndjson, lines) });
   const publisher = startPublisher({ redis: worker.redis, store: worker.store, spool, log: id, logger: worker.logger });
   let ended: Promise<LogDigest> | null = null;
+  const endAll = async (): ReturnType<typeof splitter.end> => {
+    const rests = SOURCES.map((source) => splitter.push(source, maskers[source].flush()));
+    await Promise.all(rests).catch(() => undefined);
+    return splitter.end();
+  };
   const digest = (): Promise<LogDigest> => {
-    ended ??= splitter.end().then((part) => ({ ...part, truncated: false, missing: 0 }));
+    ended ??= endAll().then((part) => ({ ...part, missing: 0 }));
     return ended;
   };
   return {
-    push: async (source, chunk) => (ended === null ? splitter.push(source, chunk) : undefined),
-    note: async (text) => (ended === null ? splitter.note(text) : undefined),
+    push: async (source, chunk) => (ended === null ? splitter.push(source, maskers[source].push(chunk)) : undefined),
+    note: async (text) => (ended === null ? splitter.note(mask.text(text)) : undefined),
     digest,
     finish: async (signal) => {
       const whole = await digest();

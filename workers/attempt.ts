@@ -7,12 +7,14 @@ import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { pause } from '../src/service/lifecycle.ts';
 import { collectArtifacts } from './artifact-collector.ts';
-import { type AttemptEnding, endingNotes, endingOf, refusal } from './attempt-ending.ts';
+import { type AttemptEnding, endingNotes, endingOf, maskedEnding, refusal } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
 import type { Executed } from './executor.ts';
 import type { RunCgroup } from './limits/run-cgroup.ts';
+import type { Mask } from './masker.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
+import type { ChosenSecrets } from './secrets.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
 export interface AttemptSignals {
@@ -29,23 +31,30 @@ export type AttemptResult =
   | { kind: 'fault'; cause: unknown };
 
 export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
-  const refused = worker.limiter.refusal(open.spec);
-  if (refused !== null) return { kind: 'ended', ending: refusal('limits', refused), log: EMPTY_LOG, artifactCount: 0 };
+  const secrets = worker.secrets.choose(open.spec.secrets);
+  if ('unknown' in secrets) return refused('unknown-secret', `worker ${worker.workerName} has no secret ${secrets.unknown.join(', ')}`);
+  const limited = worker.limiter.refusal(open.spec);
+  if (limited !== null) return refused('limits', limited);
   let place: Place;
   try {
     place = await preparePlace(worker, open);
   } catch (cause) {
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
-    return { kind: 'ended', ending: refusal('input-missing', cause.message), log: EMPTY_LOG, artifactCount: 0 };
+    return refused('input-missing', cause.message);
   }
   try {
-    return await runInPlace(worker, open, signals, place);
+    return await runInPlace(worker, open, signals, { ...place, secrets });
   } finally {
     const warn = (cause: unknown): void =>
-      worker.logger.warn({ folder: place.folder.root, error: oneLine(cause) }, 'not all of the run could be removed');
+      worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
     await place.cgroup?.close().catch(warn);
     await place.folder.remove().catch(warn);
   }
+}
+
+/** Nothing of the script has run, and no other attempt would fare better. */
+function refused(code: string, text: string): AttemptResult {
+  return { kind: 'ended', ending: refusal(code, text), log: EMPTY_LOG, artifactCount: 0 };
 }
 
 /** What is made for the attempt alone, and removed after it. */
@@ -65,9 +74,14 @@ async function preparePlace(worker: WorkerContext, open: OpenAttempt): Promise<P
   }
 }
 
-async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, place: Place): Promise<AttemptResult> {
-  const { folder, cgroup } = place;
-  const log = await openAttemptLog(worker, open, folder.spoolPath);
+interface Prepared extends Place {
+  secrets: ChosenSecrets;
+}
+
+async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, prepared: Prepared): Promise<AttemptResult> {
+  const { folder, cgroup, secrets } = prepared;
+  const { mask } = secrets;
+  const log = await openAttemptLog(worker, open, { spoolPath: folder.spoolPath, mask });
   try {
     const gaps = worker.limiter.note(open.spec);
     if (gaps !== null) await log.note(gaps);
@@ -77,7 +91,14 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
       script: folder.scriptPath,
       folder: folder.home,
       tmp: folder.tmp,
-      env: scriptEnvironment({ spec: open.spec, attempt: open.attempt, claim: open.claim, home: folder.home, tmp: folder.tmp }),
+      env: scriptEnvironment({
+        spec: open.spec,
+        attempt: open.attempt,
+        claim: open.claim,
+        home: folder.home,
+        tmp: folder.tmp,
+        secrets: secrets.env,
+      }),
       mark: markOf(open.claim),
       timeoutMs: open.spec.timeoutMs,
       graceMs: worker.forcing.aborted ? 0 : open.spec.graceMs,
@@ -93,8 +114,9 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
-    const ending = endingOf(executed, open.spec, facts);
-    return await storeAttempt(worker, open, folder, { log, ending, notes: endingNotes(ending, executed, { ...open, ...facts }) });
+    const ending = maskedEnding(endingOf(executed, open.spec, facts), mask);
+    const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
+    return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {
     await log.close();
   }
@@ -117,12 +139,12 @@ async function storeAttempt(
   worker: WorkerContext,
   open: OpenAttempt,
   folder: RunFolder,
-  o: { log: AttemptLog; ending: AttemptEnding; notes: string[] },
+  o: { log: AttemptLog; ending: AttemptEnding; notes: string[]; mask: Mask },
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
   try {
     for (const note of o.notes) await o.log.note(note);
-    const artifacts = await patiently(worker, open, deadline, () =>
+    const artifacts = await patiently(worker, open, { deadline, mask: o.mask }, () =>
       collectArtifacts({
         folder: folder.home,
         scriptSha256: open.spec.script.sha256,
@@ -134,29 +156,38 @@ async function storeAttempt(
       }),
     );
     const log = await o.log.finish(deadline);
-    await patiently(worker, open, deadline, () => writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })));
+    await patiently(worker, open, { deadline, mask: o.mask }, () =>
+      writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })),
+    );
     return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted' };
-    worker.logger.error({ run: open.spec.id, attempt: open.attempt, error: oneLine(cause) }, 'the attempt could not be stored');
+    // A file's name may be in it.
+    const error = o.mask.text(oneLine(cause));
+    worker.logger.error({ run: open.spec.id, attempt: open.attempt, error }, 'the attempt could not be stored');
     const ending: AttemptEnding = {
       ...o.ending,
       outcome: 'lost',
-      reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${oneLine(cause)}`,
+      reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`,
     };
     return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
   }
 }
 
 /** Tries again while the store is away or full, until the signal is aborted. */
-async function patiently<T>(worker: WorkerContext, open: OpenAttempt, deadline: AbortSignal, work: () => Promise<T>): Promise<T> {
+async function patiently<T>(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  { deadline, mask }: { deadline: AbortSignal; mask: Mask },
+  work: () => Promise<T>,
+): Promise<T> {
   for (;;) {
     try {
       return await work();
     } catch (cause) {
       const temporary = cause instanceof BuilderError && (cause.code === 'store-unavailable' || cause.code === 'store-full');
       if (!temporary || deadline.aborted) throw cause;
-      worker.logger.warn({ run: open.spec.id, error: oneLine(cause) }, 'the store refused; trying again');
+      worker.logger.warn({ run: open.spec.id, error: mask.text(oneLine(cause)) }, 'the store refused; trying again');
       await pause(limits.faultPauseMs, deadline);
     }
   }

@@ -1,22 +1,20 @@
-/** Output in chunks becomes numbered lines in the log's one form, written in batches; the log's digest is made on the way. */
+/** Output in chunks becomes numbered lines in the log's one form, written in batches up to the log's cap. */
 import { isAscii, isUtf8 } from 'node:buffer';
-import { createHash } from 'node:crypto';
-import type { LogDigest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import type { Source } from '../src/job/log-entry.ts';
 import { cutLines, type PartialLine, partialLine } from './line-cutting.ts';
+import { type Batch, type Cap, createCappedLog, LOG_CAP, type LogCapOptions, type LogDigestPart } from './log-cap.ts';
 
 export interface LineSplitterOptions {
   /** The moment to which lines are relative, on the clock of `now`. */
   startedAtMs: number;
   /** A clock that never goes back, in milliseconds; default `performance.now`. */
   now?: () => number;
-  /** Takes whole lines, each ended by a newline; called one at a time, in the order of their numbers. */
-  write: (ndjson: Buffer, lines: number) => Promise<void>;
+  /** Called in the order of the lines' numbers. */
+  write: LogCapOptions['write'];
+  /** Default: LOG_CAP. */
+  cap?: Cap;
 }
-
-/** `bytes` and `sha256` as LogEnd says. */
-export type LogDigestPart = Pick<LogDigest, 'lines' | 'bytes' | 'sha256'>;
 
 /** Rejections are what `write` threw; after the first one nothing more is written, so what is written has no gap. */
 export interface LineSplitter {
@@ -30,26 +28,28 @@ export interface LineSplitter {
   end(): Promise<LogDigestPart>;
 }
 
-/** Lines of one write; `texts` are the bytes that count for the digest. */
-interface Batch {
-  ndjson: string;
-  lines: number;
-  texts: Buffer[];
-}
-
 export function createLineSplitter(o: LineSplitterOptions): LineSplitter {
   const now = o.now ?? (() => performance.now());
   const partials = { stdout: partialLine(), stderr: partialLine() };
-  const writer = createWriter(o.write);
+  const log = createCappedLog({ write: o.write, cap: o.cap ?? LOG_CAP });
   let line = 0;
-  const render = (source: Source, segments: Segment[]): Promise<void> => {
-    if (segments.length === 0) return Promise.resolve();
+  let told = false;
+  const batchOf = (source: Source, segments: Segment[]): Batch => {
     const atMs = Math.max(0, Math.round(now() - o.startedAtMs));
-    const batch: Batch = { ndjson: '', lines: 0, texts: [] };
+    const batch: Batch = { firstLine: line + 1, lines: 0, ndjson: '', texts: [] };
     for (const segment of segments)
       addSegment(batch, segment, { line: line + batch.lines + 1, head: `,"atMs":${atMs},"source":"${source}","text":` });
     line += batch.lines;
-    return writer.write(batch);
+    return batch;
+  };
+  const render = async (source: Source, segments: Segment[]): Promise<void> => {
+    if (segments.length === 0) return;
+    const written = [log.write(batchOf(source, segments))];
+    if (log.full && !told) {
+      told = true;
+      written.push(log.writeHead(batchOf('builder', segmentsOfNote('this log is full: of what follows, its end alone is kept'))));
+    }
+    await Promise.all(written);
   };
   const flush = async (): Promise<void> => {
     const flushed = (['stdout', 'stderr'] as const).map((source) => render(source, rest(partials[source])));
@@ -57,17 +57,17 @@ export function createLineSplitter(o: LineSplitterOptions): LineSplitter {
   };
   return {
     push: (source, chunk) => render(source, cutLines(partials[source], chunk, limits.logLineBytesMax)),
-    note: (text) => {
-      const once = partialLine();
-      const bytes = Buffer.from(`builder: ${text.replaceAll('\n', '\\n')}\n`);
-      return render('builder', cutLines(once, bytes, limits.logLineBytesMax));
-    },
+    note: (text) => render('builder', segmentsOfNote(text)),
     flush,
     end: async () => {
       await flush().catch(() => undefined);
-      return writer.digest();
+      return log.end();
     },
   };
+}
+
+function segmentsOfNote(text: string): Segment[] {
+  return cutLines(partialLine(), Buffer.from(`builder: ${text.replaceAll('\n', '\\n')}\n`), limits.logLineBytesMax);
 }
 
 type Segment = ReturnType<typeof cutLines>[number];
@@ -95,37 +95,4 @@ function addSegment(batch: Batch, { bytes, continued }: Segment, o: { line: numb
   }
   batch.ndjson += ndjson;
   batch.lines += line - o.line;
-}
-
-/** Writes one batch after the other, and counts what is written. */
-function createWriter(write: LineSplitterOptions['write']): { write(batch: Batch): Promise<void>; digest(): Promise<LogDigestPart> } {
-  const hash = createHash('sha256');
-  const written = { lines: 0, bytes: 0 };
-  let fault: { cause: unknown } | null = null;
-  let last: Promise<void> = Promise.resolve();
-  const writeOne = async (batch: Batch): Promise<void> => {
-    if (fault !== null) throw fault.cause;
-    try {
-      await write(Buffer.from(batch.ndjson), batch.lines);
-    } catch (cause) {
-      fault = { cause };
-      throw cause;
-    }
-    written.lines += batch.lines;
-    for (const text of batch.texts) {
-      written.bytes += text.length;
-      hash.update(text);
-    }
-  };
-  return {
-    write: (batch) => {
-      const done = last.then(() => writeOne(batch));
-      last = done.catch(() => undefined);
-      return done;
-    },
-    digest: async () => {
-      await last;
-      return { ...written, sha256: hash.copy().digest('hex') };
-    },
-  };
 }

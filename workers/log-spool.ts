@@ -4,7 +4,7 @@ import { BuilderError } from '../src/service/errors.ts';
 import { diskFault } from './disk-fault.ts';
 
 export interface SpoolRead {
-  /** Whole lines, each ended by a newline. */
+  /** Whole lines, each ended by a newline; or one cut, which stands for its lines. */
   chunk: Buffer;
   lines: number;
   /** The number of the first line; of the one that comes next where the chunk is empty. */
@@ -71,7 +71,7 @@ export async function openSpool(path: string): Promise<Spool> {
     },
     readFrom: async (offset, maxBytes) => {
       if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0, firstLine: size.lines + 1 };
-      const chunk = await readLines(file, { path, offset, maxBytes, end: size.bytes });
+      const chunk = upToCut(await readLines(file, { path, offset, maxBytes, end: size.bytes }));
       return { chunk, lines: countLines(chunk), firstLine: firstLineOf(chunk, path) };
     },
     grown: () => (closing === null ? growth.next() : Promise.resolve()),
@@ -134,14 +134,28 @@ async function readLines(file: FileHandle, { path, offset, maxBytes, end }: Read
   }
 }
 
+/** A cut is a chunk of its own. Newlines within a line's text are escaped, so what looks like one is one. */
+function upToCut(chunk: Buffer): Buffer {
+  if (cutOf(chunk) !== null) return chunk.subarray(0, chunk.indexOf(NEWLINE) + 1);
+  const before = chunk.indexOf('\n{"cut":');
+  return before < 0 ? chunk : chunk.subarray(0, before + 1);
+}
+
+function cutOf(chunk: Buffer): { from: number; to: number } | null {
+  const match = /^\{"cut":\{"from":(\d+),"to":(\d+)\}\}\n/.exec(chunk.toString('latin1', 0, 64));
+  return match === null ? null : { from: Number(match[1]), to: Number(match[2]) };
+}
+
 function countLines(chunk: Buffer): number {
+  const cut = cutOf(chunk);
+  if (cut !== null) return cut.to - cut.from + 1;
   let lines = 0;
   for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, at + 1)) lines += 1;
   return lines;
 }
 
 function firstLineOf(chunk: Buffer, path: string): number {
-  const match = /^\{"line":(\d+),/.exec(chunk.toString('latin1', 0, 32));
+  const match = /^\{(?:"line":|"cut":\{"from":)(\d+),/.exec(chunk.toString('latin1', 0, 32));
   if (match === null) throw damaged(path, 'lines with their numbers', JSON.stringify(chunk.toString('latin1', 0, 32)));
   return Number(match[1]);
 }

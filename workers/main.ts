@@ -19,14 +19,15 @@ import { findCgroups, noCgroups } from './limits/cgroups.ts';
 import { createLimiter } from './limits/limiter.ts';
 import { createRunningRuns } from './running-runs.ts';
 import { chooseSandbox } from './sandbox/choose.ts';
+import { createSecrets } from './secrets.ts';
 import { takeRuns } from './take-runs.ts';
 import { takeWorkFolder } from './work-folder.ts';
 
 const HELP = `builder worker --platform P… [--name N] [--concurrency N] [--sandbox auto|bwrap|unshare|none] [--once] [--idle-exit D]
 
 Takes the runs of its platforms from Redis, executes them and stores what they leave. Configured by environment:
-BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORKER_NAME, BUILDER_CGROUPS,
-BUILDER_LOG_LEVEL.
+BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORKER_NAME, BUILDER_CGROUPS, BUILDER_LOG_LEVEL;
+BUILDER_SECRET_NAME, or BUILDER_SECRET_NAME_FILE, gives the secret NAME to runs that ask for it.
 
   --platform P      a platform that it takes runs of; may be given several times
   --name N          its name, unique among the workers (default: the host's name)
@@ -97,6 +98,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       workDir: folder.path,
       workerName: folder.name,
       hide: hiddenFolders(config),
+      secrets: createSecrets(config.secrets),
       logger,
       forcing: life.forcing,
     };

@@ -9,6 +9,7 @@ export interface EnvironmentOptions {
   claim: string;
   home: string;
   tmp: string;
+  secrets: Record<string, string>;
 }
 
 /** The entry by which every process of one attempt is found in /proc, whatever it has become since. */
@@ -21,6 +22,7 @@ export function scriptEnvironment(o: EnvironmentOptions): Record<string, string>
     PATH,
     LANG: 'C.UTF-8',
     ...o.spec.env,
+    ...o.secrets,
     HOME: o.home,
     TMPDIR: o.tmp,
     BUILDER_RUN_ID: o.spec.id,

@@ -6,6 +6,7 @@ import type { Logger } from '../src/service/logger.ts';
 import type { Executor } from './executor.ts';
 import type { Limiter } from './limits/limiter.ts';
 import type { RunningRuns } from './running-runs.ts';
+import type { Secrets } from './secrets.ts';
 
 export interface WorkerContext {
   /** Waits while Redis is away: an attempt outlives an outage. */
@@ -18,6 +19,7 @@ export interface WorkerContext {
   workerName: string;
   /** Folders that scripts are not to see. */
   hide: string[];
+  secrets: Secrets;
   logger: Logger;
   /** Aborted when the worker must end now: what runs goes back to the queue. */
   forcing: AbortSignal;

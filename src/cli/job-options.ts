@@ -14,6 +14,10 @@ import { uploadInputs } from './upload.ts';
 export const JOB_OPTIONS = {
   input: { kind: 'list', describe: 'PATH or PATH=DEST: file or folder to place in the run (parted at the last =)', complete: 'files' },
   env: { kind: 'list', describe: 'K=V: variable of the script' },
+  secret: {
+    kind: 'list',
+    describe: "NAME: secret of the worker (its BUILDER_SECRET_NAME) as the script's variable NAME; masked in the log",
+  },
   artifact: { kind: 'list', describe: 'GLOB: files to keep (default: all but unchanged inputs)' },
   timeout: { kind: 'text', describe: 'Duration after which the script is ended (default 1h)' },
   grace: { kind: 'text', describe: 'Duration between SIGTERM and SIGKILL (default 10s)' },
@@ -36,6 +40,7 @@ export type JobOptionValues = Values<Record<never, never>, typeof JOB_OPTIONS>;
 export function readJobOptions(args: JobOptionValues): Record<string, unknown> {
   return {
     env: readPairs('env', args.env),
+    secrets: args.secret,
     artifacts: args.artifact,
     labels: readPairs('label', args.label),
     ...given('timeoutMs', duration('timeout', args.timeout)),

@@ -22,6 +22,11 @@ export const limits = {
   /** Variables, labels, globs, template parameters of one job. */
   envEntriesMax: 1_000,
   envValueBytesMax: 128 * KIB,
+  /** Secrets of one run: what masks them is looked through for every byte of its output. */
+  secretsPerRunMax: 32,
+  secretNameCharsMax: 128,
+  /** A key with its certificates has a quarter of it; what masks a secret takes some hundred times its size in memory. */
+  secretBytesMax: 32 * KIB,
   labelsMax: 64,
   labelValueCharsMax: 256,
   globsMax: 256,
@@ -40,6 +45,10 @@ export const limits = {
   everyMsMin: SECOND,
   everyMsMax: 366 * DAY,
 
+  /** What is kept of one attempt's log, its lines as JSON: more is a script gone wild, and a few such would fill disk and store. */
+  logBytesMax: 256 * MIB,
+  /** How much of that is the end: it waits in the worker's memory, for as many runs as write so much. */
+  logTailKeptBytes: 4 * MIB,
   /** A longer line of log is stored in pieces marked as continued, so a line cannot fill memory. */
   logLineBytesMax: 256 * KIB,
   /** One stream entry: large enough for throughput, small enough for latency and Redis. */

@@ -9,6 +9,9 @@ export const RUN_ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 export const SHA256_PATTERN = /^[0-9a-f]{64}$/;
 export const ENV_NAME_PATTERN = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
+/** A secret, or a line of one, with fewer characters would be found everywhere in a log. */
+export const SECRET_CHARS_MIN = 4;
+
 /** The script's own name in its folder; no input may have it. */
 export const SCRIPT_NAME = 'script.sh';
 

@@ -32,6 +32,17 @@ export const Env = z
   )
   .refine((env) => Object.keys(env).length <= limits.envEntriesMax, `expected at most ${limits.envEntriesMax} variables`);
 
+/** Names of secrets: a worker has `BUILDER_SECRET_<name>`, the script gets the variable `<name>`. */
+export const SecretNames = z
+  .array(
+    z
+      .string()
+      .regex(ENV_NAME_PATTERN, 'expected the name of a secret: letters, digits and _')
+      .max(limits.secretNameCharsMax)
+      .refine((name) => !name.startsWith('BUILDER_'), 'expected the name of a secret without BUILDER_SECRET_ before it'),
+  )
+  .max(limits.secretsPerRunMax);
+
 /** The options that a job, an ad-hoc run and a stored run share. Durations in milliseconds. */
 export const RunOptions = z.object({
   inputs: z
@@ -40,6 +51,7 @@ export const RunOptions = z.object({
     .refine((inputs) => inputsConflict(inputs) === null, { error: ({ input }) => inputsConflict(input as InputFile[]) ?? '' })
     .default([]),
   env: Env.default({}),
+  secrets: SecretNames.default([]),
   /** Globs of the files to keep; empty means every file left behind that is not an unchanged input. */
   artifacts: z.array(z.string().min(1).max(limits.pathBytesMax)).max(limits.globsMax).default([]),
   timeoutMs: z.int().min(1).max(limits.timeoutMsMax).default(limits.timeoutMsDefault),

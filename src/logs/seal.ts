@@ -22,6 +22,7 @@ export async function sealLog(redis: Redis, store: Store, log: LogId): Promise<L
     for (const json of found.chunk.ndjson.toString().split('\n')) {
       if (json === '') continue;
       const entry = parseLogEntry(json);
+      digest.truncated ||= 'cut' in entry;
       if (!('line' in entry)) continue;
       const text = textOf(entry);
       hash.update(text);

@@ -3,6 +3,7 @@
  * number, so an append repeated after a lost answer is refused by Redis instead of doubled.
  */
 import { limits } from '../job/limits.ts';
+import { parseLogEntry } from '../job/log-entry.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys, shardOf } from '../redis/keys.ts';
 
@@ -74,13 +75,28 @@ function lineOfId(id: string): number {
   return Number(id.slice(0, id.indexOf('-')));
 }
 
-/** A chunk without the lines before the wanted one. */
+/** A chunk without the lines before the wanted one; of a cut the lines from it on are left. */
 export function linesFrom(chunk: LogChunk, line: number): Buffer {
   let offset = 0;
   for (let skipped = chunk.firstLine; skipped < line; skipped += 1) {
     const end = chunk.ndjson.indexOf(0x0a, offset);
     if (end < 0) break;
+    const cut = cutAt(chunk.ndjson, offset);
+    if (cut !== null && cut.to >= line) {
+      const rest = Buffer.from(`${JSON.stringify({ cut: { from: line, to: cut.to } })}\n`);
+      return Buffer.concat([rest, chunk.ndjson.subarray(end + 1)]);
+    }
+    if (cut !== null) skipped = cut.to;
     offset = end + 1;
   }
   return chunk.ndjson.subarray(offset);
+}
+
+const CUT = Buffer.from('{"cut":');
+
+/** The cut that stands at an offset, if one does. */
+function cutAt(ndjson: Buffer, offset: number): { from: number; to: number } | null {
+  if (ndjson.compare(CUT, 0, CUT.length, offset, Math.min(offset + CUT.length, ndjson.length)) !== 0) return null;
+  const entry = parseLogEntry(ndjson.toString('utf8', offset, ndjson.indexOf(0x0a, offset)));
+  return 'cut' in entry ? entry.cut : null;
 }

@@ -1,6 +1,9 @@
 /** Configuration of the programs: the one reader of the environment. */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { limits } from '../job/limits.ts';
+import { ENV_NAME_PATTERN, SECRET_CHARS_MIN } from '../job/names.ts';
 import { BuilderError, oneLine } from './errors.ts';
 
 export type StoreConfig =
@@ -27,6 +30,10 @@ export interface WorkerConfig extends CommonConfig {
   name: string;
   /** `off`: no control groups are made, whatever the machine allows. */
   cgroups: 'auto' | 'off';
+  /** By their names, as runs ask for them. */
+  secrets: ReadonlyMap<string, string>;
+  /** Where they were read from: no script is to see these files. */
+  secretFiles: string[];
 }
 
 export interface ClientEnvironment {
@@ -38,6 +45,8 @@ export interface ClientEnvironment {
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 const CGROUPS = ['auto', 'off'] as const;
 const TOKEN_CHARS_MIN = 16;
+const SECRET_PREFIX = 'BUILDER_SECRET_';
+const FILE_SUFFIX = '_FILE';
 
 /** Reads variables and collects what is wrong with them, so that one error names every bad one. */
 class Variables {
@@ -117,9 +126,16 @@ export function readWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerCo
     ),
     name: from.checked('BUILDER_WORKER_NAME', defaultWorkerName(), (text) => text, 'a name'),
     cgroups: from.checked('BUILDER_CGROUPS', 'auto', (text) => CGROUPS.find((one) => one === text), CGROUPS.join(' or ')),
+    ...takeSecrets(from, env),
   };
   refuse(from.faults);
   return config;
+}
+
+/** The variables that give secrets, for a worker that is started by this program; files are named by absolute paths. */
+export function secretVariables(env: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  const given = Object.entries(env).filter(([name, value]) => value !== undefined && name.startsWith(SECRET_PREFIX));
+  return Object.fromEntries(given.map(([name, value = '']) => [name, name.endsWith(FILE_SUFFIX) ? resolve(value) : value]));
 }
 
 /** What the command line reads of the environment; the producer holds no other configuration. */
@@ -148,6 +164,34 @@ export function wantsColour(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv 
 export function inheritedEnvironment(env: NodeJS.ProcessEnv = process.env): Record<string, string> {
   const kept = Object.entries(env).filter(([name, value]) => value !== undefined && !name.startsWith('BUILDER_'));
   return Object.fromEntries(kept) as Record<string, string>;
+}
+
+/** Takes them out of the environment, so that nothing inherits them. Of what is wrong with one, its name is told and never its value. */
+function takeSecrets(from: Variables, env: NodeJS.ProcessEnv): Pick<WorkerConfig, 'secrets' | 'secretFiles'> {
+  const given = secretVariables(env);
+  const secrets = new Map<string, string>();
+  const secretFiles: string[] = [];
+  for (const [variable, path] of Object.entries(given)) {
+    const isFile = variable.endsWith(FILE_SUFFIX);
+    if (isFile) secretFiles.push(path);
+    const base = isFile ? variable.slice(0, -FILE_SUFFIX.length) : variable;
+    const name = base.slice(SECRET_PREFIX.length);
+    const value = from.text(base);
+    const fault = value === undefined ? null : secretFault(name, value);
+    if (fault !== null && !from.faults.includes(`${base}: ${fault}`)) from.faults.push(`${base}: ${fault}`);
+    secrets.set(name, value ?? '');
+  }
+  for (const variable of Object.keys(given)) delete env[variable];
+  return { secrets, secretFiles };
+}
+
+function secretFault(name: string, value: string): string | null {
+  if (!ENV_NAME_PATTERN.test(name) || name.startsWith('BUILDER_') || name.length > limits.secretNameCharsMax)
+    return 'expected the name of a secret behind BUILDER_SECRET_';
+  if ([...value.trim()].length < SECRET_CHARS_MIN)
+    return `expected a secret of at least ${SECRET_CHARS_MIN} characters, since a shorter one cannot be masked, got fewer`;
+  if (Buffer.byteLength(value) > limits.secretBytesMax) return `expected a secret of at most ${limits.secretBytesMax} bytes, got more`;
+  return value.includes('\0') ? 'expected a secret without NUL' : null;
 }
 
 function readCommon(from: Variables): CommonConfig {

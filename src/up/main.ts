@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { checkName } from '../job/names.ts';
-import { clientConfigHome } from '../service/config.ts';
+import { clientConfigHome, secretVariables } from '../service/config.ts';
 import { asBuilderError, BuilderError } from '../service/errors.ts';
 import { aborted, createLifecycle } from '../service/lifecycle.ts';
 import { createLogger } from '../service/logger.ts';
@@ -24,6 +24,8 @@ after a crash goes on where it was. DIR/client.json tells the producer's command
   --platform P      what this machine builds on; may be given several times (default: debian-12 on Debian 12)
   --concurrency N   how many runs at a time (default: the number of cores)
   --sandbox S       auto takes the best that works here (default)
+
+BUILDER_SECRET_NAME, or BUILDER_SECRET_NAME_FILE, in its environment gives its worker a secret for runs with --secret NAME.
 
 Ctrl-C stops it: scripts that run may finish within ten seconds, then they go back to the queue. A second one does so at once.`;
 
@@ -52,12 +54,14 @@ process.exit(0);
 async function up(flags: Flags): Promise<void> {
   const logger = createLogger('up', 'warn');
   const life = createLifecycle(logger);
+  // Read before the folder is changed: they may name files relative to it.
+  const secrets = secretVariables();
   const data = await openDataFolder(flags.data);
   life.onRelease('data folder', data.release);
   try {
     // The programs name Redis's socket relative to it.
     process.chdir(data.path);
-    const system = await Promise.race([startSystem({ ...flags, data, logger, life }), aborted(life.draining)]);
+    const system = await Promise.race([startSystem({ ...flags, secrets, data, logger, life }), aborted(life.draining)]);
     if (system === undefined) return;
     const client = `${JSON.stringify({ server: system.url, token: data.token })}\n`;
     await writeWhole(join(data.path, 'client.json'), client);

@@ -18,6 +18,8 @@ export interface SystemOptions {
   platforms: string[];
   concurrency: number;
   sandbox: string;
+  /** Variables for the worker alone. */
+  secrets: Record<string, string>;
   logger: Logger;
   life: Lifecycle;
 }
@@ -60,7 +62,7 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
     o.sandbox,
   ];
   const worker = start('worker', [process.execPath, BUILDER, 'worker', ...flags], {
-    env: { ...env, BUILDER_WORK_DIR: data.work },
+    env: { ...env, ...o.secrets, BUILDER_WORK_DIR: data.work },
     tells: true,
   });
   life.onRelease('worker', () => drain(worker, life));

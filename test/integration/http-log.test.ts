@@ -1,6 +1,7 @@
 import { type ClientRequest, get, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { appendChunk } from '../../src/logs/stream.ts';
 import { requestCancel } from '../../src/queue/cancel.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { ask } from '../support/http.ts';
@@ -67,6 +68,20 @@ function follow(run: string, accept: string, headers: Record<string, string> = {
 }
 
 describe('a log over HTTP', () => {
+  it('tells what was cut in each form, and goes on behind it or in the middle of it', async () => {
+    const attempt = await newAttempt();
+    await attempt.say(1, 'one', 'two');
+    const ndjson = Buffer.from(`${JSON.stringify({ cut: { from: 3, to: 90 } })}\n`);
+    await appendChunk(server.queues.redis, attempt, { firstLine: 3, lines: 88, ndjson });
+    await attempt.say(91, 'the end');
+    await attempt.end();
+    expect((await read(attempt.run)).text).toBe('one\ntwo\nbuilder: lines 3 to 90 were cut\nthe end\n');
+    expect((await read(attempt.run, '?from=50')).text).toBe('builder: lines 50 to 90 were cut\nthe end\n');
+    const events = async (last: number) => (await read(attempt.run, '', { accept: 'text/event-stream', 'last-event-id': `${last}` })).text;
+    expect(await events(2)).toContain('id: 90\ndata: {"cut":{"from":3,"to":90}}\n\nid: 91\n');
+    expect(await events(90)).not.toContain('cut');
+  });
+
   it('is the text of its lines, JSON lines, or events whose ids are line numbers', async () => {
     const attempt = await newAttempt();
     await attempt.say(1, 'one', 'two');

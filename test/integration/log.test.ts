@@ -15,6 +15,7 @@ import { keys } from '../../src/redis/keys.ts';
 import { wakeFollowers } from '../../src/redis/wake.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { createLineSplitter } from '../../workers/line-splitter.ts';
+import type { Cap } from '../../workers/log-cap.ts';
 import { startPublisher } from '../../workers/log-publisher.ts';
 import { openSpool } from '../../workers/log-spool.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -55,10 +56,14 @@ const states = new Map<string, AttemptState>();
 const endOf = async (log: LogId): Promise<AttemptState> => states.get(log.run) ?? 'open';
 
 /** The worker's side of one attempt's log, as workers/attempt-log.ts puts it together. */
-async function openLog(): Promise<Writer> {
+async function openLog(cap?: Cap): Promise<Writer> {
   const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
   const spool = await openSpool(`${temp.path}/${log.run}.ndjson`);
-  const splitter = createLineSplitter({ startedAtMs: performance.now(), write: (ndjson, lines) => spool.append(ndjson, lines) });
+  const splitter = createLineSplitter({
+    startedAtMs: performance.now(),
+    write: (ndjson, lines) => spool.append(ndjson, lines),
+    ...(cap === undefined ? {} : { cap }),
+  });
   const publisher = startPublisher({ redis: connection, store, spool, log, logger });
   return {
     log,
@@ -72,7 +77,7 @@ async function openLog(): Promise<Writer> {
       const result: RunResult = {
         ...{ outcome: 'succeeded', exitCode: 0, signal: null, reason: null, attempt: 1, claim: 'c', attemptsMade: 0, artifactCount: 0 },
         finishedAt: new Date().toISOString(),
-        log: { ...digest, truncated: false, missing: 0 },
+        log: { ...digest, missing: 0 },
       };
       states.set(log.run, result);
       await wakeFollowers(connection, log.run);
@@ -231,6 +236,95 @@ describe('a log', () => {
     await appendChunk(connection, log, chunk);
     await appendChunk(connection, log, chunk);
     expect(textsOf(await read(log))).toBe('once\n');
+  });
+});
+
+/** How many lines an entry stands for. */
+const coverOf = (entry: LogEntry): number => ('cut' in entry ? entry.cut.to - entry.cut.from + 1 : 'line' in entry ? 1 : 0);
+
+describe('a log beyond its cap', () => {
+  const cap: Cap = { bytesMax: 24_000, tailBytes: 4_000 };
+  const LINES = 2_000;
+  const say = async (writer: Writer, from: number, to: number): Promise<void> => {
+    for (let n = from; n <= to; n += 1) await writer.push('stdout', `line ${n}\n`);
+  };
+
+  it('keeps its head and its end, with one cut that says which lines are not there', async () => {
+    const writer = await openLog(cap);
+    const following = read(writer.log, { follow: true });
+    await say(writer, 1, LINES);
+    await writer.note('the last word');
+    const { log: digest } = await writer.finish();
+    const entries = await read(writer.log);
+    expect(await following).toEqual(entries);
+    const at = entries.findIndex((entry) => 'cut' in entry);
+    const { cut } = entries[at] as { cut: { from: number; to: number } };
+    expect(entries.filter((entry) => 'cut' in entry)).toHaveLength(1);
+    const head = linesOf(entries.slice(0, at));
+    const tail = linesOf(entries.slice(at));
+    expect(head.at(-1)).toMatchObject({ source: 'builder', text: 'builder: this log is full: of what follows, its end alone is kept' });
+    expect([head.length, cut.from, cut.to]).toEqual([head.length, head.length + 1, (tail[0]?.line ?? 0) - 1]);
+    expect(head.slice(0, -1).map(({ text }) => text)).toEqual(Array.from({ length: head.length - 1 }, (_, n) => `line ${n + 1}`));
+    expect(tail.map(({ line }) => line)).toEqual(Array.from({ length: tail.length }, (_, n) => cut.to + 1 + n));
+    expect(tail.slice(-2).map(({ text }) => text)).toEqual([`line ${LINES}`, 'builder: the last word']);
+    const stored = (lines: LogLine[]): number => Buffer.byteLength(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    expect([stored(head) > 20_000, stored(head) < 20_300, stored(tail) >= 4_000, stored(tail) < 4_200]).toEqual([true, true, true, true]);
+    const text = textsOf(entries);
+    expect(digest).toEqual({ lines: LINES + 2, bytes: Buffer.byteLength(text), sha256: sha256(text), truncated: true, missing: 0 });
+  });
+
+  it('is read from any line, live or archived, and none of its lines is passed over in silence', async () => {
+    const writer = await openLog(cap);
+    await say(writer, 1, LINES);
+    await writer.finish();
+    const whole = await read(writer.log);
+    const { cut } = whole.find((entry) => 'cut' in entry) as { cut: { from: number; to: number } };
+    const everyRead = async (): Promise<void> => {
+      for (const from of [1, 2, cut.from - 1, cut.from, cut.from + 1, cut.to - 1, cut.to, cut.to + 1, LINES, LINES + 1]) {
+        const entries = await read(writer.log, { from });
+        expect([from, entries.reduce((sum, entry) => sum + coverOf(entry), 0)]).toEqual([from, LINES + 1 - from + 1]);
+        const first = entries[0] as LogEntry;
+        expect('cut' in first ? first : { line: 'line' in first && first.line }).toEqual(
+          from >= cut.from && from <= cut.to ? { cut: { from, to: cut.to } } : { line: from },
+        );
+      }
+    };
+    await everyRead();
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    await everyRead();
+    expect(await read(writer.log)).toEqual(whole);
+  });
+
+  it('whose writer died is sealed with its cut', async () => {
+    const writer = await openLog(cap);
+    await say(writer, 1, LINES);
+    const { log: digest } = await writer.finish();
+    for (const key of await store.listDocuments(`runs/${writer.log.run}/1-c/log/`)) await store.removeDocument(key);
+    expect(await sealLog(connection, store, writer.log)).toEqual(digest);
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    expect(await sealLog(connection, store, writer.log)).toEqual(digest);
+    expect(await read(writer.log, { from: 700 })).toEqual(expect.arrayContaining([{ cut: { from: 700, to: expect.any(Number) } }]));
+  });
+
+  it('by no more than its end may be long is whole', async () => {
+    const writer = await openLog(cap);
+    await say(writer, 1, 400);
+    const { log: digest } = await writer.finish();
+    expect(digest).toMatchObject({ lines: 401, truncated: false });
+    expect(linesOf(await read(writer.log)).filter(({ source }) => source === 'stdout')).toHaveLength(400);
+  });
+
+  it('arrives whole over a Redis that is away meanwhile', async () => {
+    const writer = await openLog(cap);
+    await say(writer, 1, 100);
+    const following = read(writer.log, { follow: true });
+    await redis.kill();
+    await say(writer, 101, LINES);
+    await redis.start();
+    await writer.finish();
+    const entries = await following;
+    expect(entries).toEqual(await read(writer.log));
+    expect(entries.reduce((sum, entry) => sum + coverOf(entry), 0)).toBe(LINES + 1);
   });
 });
 

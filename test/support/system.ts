@@ -79,13 +79,23 @@ export interface System {
   stop(): Promise<void>;
 }
 
-export async function startSystem(...flags: string[]): Promise<System> {
+export interface SystemOptions {
+  flags?: string[];
+  /** Further variables of `up`. */
+  env?: Record<string, string>;
+}
+
+export function startSystem(...flags: string[]): Promise<System> {
+  return startSystemWith({ flags });
+}
+
+export async function startSystemWith({ flags = [], env = {} }: SystemOptions): Promise<System> {
   const folder = tempFolder();
   const dir = `${folder.path}/data`;
   const cwd = folder.path;
   const home = { XDG_CONFIG_HOME: `${folder.path}/config` };
   const launch = async (): Promise<Pick<System, 'up' | 'url' | 'token'>> => {
-    const up = startProgram(['up', '--data', dir, '--port', '0', '--platform', 'test', ...flags], { cwd, env: home });
+    const up = startProgram(['up', '--data', dir, '--port', '0', '--platform', 'test', ...flags], { cwd, env: { ...home, ...env } });
     const line = await until(
       () => (up.child.exitCode === null ? /serves (http:\S+)/.exec(up.stdout)?.[1] : `ended: ${up.stderr}`),
       'up to serve',

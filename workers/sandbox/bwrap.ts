@@ -1,5 +1,5 @@
 /** The sandbox `bwrap`: namespaces for mounts, PIDs, IPC and the host's name; the host read-only, other runs out of sight. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { startUnderInit } from './init-run.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
@@ -37,10 +37,11 @@ async function bwrapArgs(launch: Launch): Promise<string[]> {
   for (const shared of SHARED_TMP.filter((path) => existsSync(path))) {
     args.push(...(own.some((path) => isBelow(path, shared)) ? ['--tmpfs', shared] : ['--bind', tmp, shared]));
   }
-  for (const path of hidden) args.push('--tmpfs', path);
+  const files = new Set(hidden.filter((path) => !statSync(path).isDirectory()));
+  for (const path of hidden) args.push(...(files.has(path) ? ['--ro-bind', '/dev/null', path] : ['--tmpfs', path]));
   args.push('--bind', folder, folder, '--bind', tmp, tmp);
   if (!isBelow(script, folder)) args.push('--ro-bind', script, script);
-  for (const path of hidden) args.push('--remount-ro', path);
+  for (const path of hidden) if (!files.has(path)) args.push('--remount-ro', path);
   if (process.getuid?.() === 0) args.push('--cap-drop', 'ALL', ...CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name}`]));
   return [...args, '--'];
 }
@@ -49,7 +50,9 @@ async function bwrapArgs(launch: Launch): Promise<string[]> {
 async function existing(paths: readonly string[]): Promise<string[]> {
   const found = await Promise.all(paths.map((path) => realpath(path).catch(() => '/')));
   const distinct = [...new Set(found)].filter((path) => path !== '/' && !SHARED_TMP.includes(path));
-  return distinct.filter((path) => !distinct.some((other) => other !== path && isBelow(path, other)));
+  // What lies in a shared folder for temporary files is out of sight with it; a file there would be made anew in the run's own.
+  const shown = distinct.filter((path) => !SHARED_TMP.some((shared) => isBelow(path, shared) && !statSync(path).isDirectory()));
+  return shown.filter((path) => !distinct.some((other) => other !== path && isBelow(path, other)));
 }
 
 function isBelow(path: string, folder: string): boolean {

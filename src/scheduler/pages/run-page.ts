@@ -41,13 +41,18 @@ function show() {
   for (const line of waiting) {
     const span = document.createElement('span');
     span.className = line.source || 'builder';
-    span.textContent = (line.text === undefined ? '… ' + JSON.stringify(line) : line.text.replace(/\\u001b\\[[0-9;?]*[A-Za-z]/g, '')) + (line.continued ? '' : '\\n');
+    span.textContent = (line.text === undefined ? told(line) : line.text.replace(/\\u001b\\[[0-9;?]*[A-Za-z]/g, '')) + (line.continued ? '' : '\\n');
     some.appendChild(span);
   }
   waiting = [];
   log.appendChild(some);
   while (log.childNodes.length > LINES_MAX) log.removeChild(log.firstChild);
   if (atBottom && log.dataset.state !== 'finished') window.scrollTo(0, document.body.scrollHeight);
+}
+function told(record) {
+  if (record.cut) return '… lines ' + record.cut.from + ' to ' + record.cut.to + ' were cut';
+  if (record.gap) return '… lines ' + record.gap.from + ' to ' + record.gap.to + ' are missing: ' + record.gap.reason;
+  return '… ' + JSON.stringify(record);
 }
 function take(data) {
   if (waiting.length === 0) requestAnimationFrame(show);
