@@ -33,7 +33,7 @@ export function refusal(code: string, text: string): AttemptEnding {
 }
 
 /** What the log tells of an end that was not the script's own doing; null for nothing. */
-export function endingNotes(ending: AttemptEnding, executed: Executed): string[] {
+export function endingNotes(ending: AttemptEnding, executed: Pick<Executed, 'outputHeld' | 'killed'>): string[] {
   const notes: string[] = [];
   if (ending.outcome === 'timed-out' || ending.outcome === 'cancelled') notes.push(ending.reason ?? ending.outcome);
   if (executed.outputHeld) notes.push('a process that the script left behind kept its output open; it was not waited for');

@@ -29,7 +29,8 @@ export async function openAttemptLog(worker: WorkerContext, open: OpenAttempt, s
   };
   return {
     push: async (source, chunk) => (ended === null ? splitter.push(source, chunk) : undefined),
-    note: async (text) => (ended === null ? splitter.note(text) : undefined),
+    // A disk that is full takes no note either; the run itself goes on to its end.
+    note: async (text) => (ended === null ? splitter.note(text).catch(() => undefined) : undefined),
     digest,
     finish: async (signal) => {
       const whole = await digest();

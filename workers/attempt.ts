@@ -3,13 +3,14 @@ import { writeManifest } from '../src/artifacts/manifest.ts';
 import { readScript } from '../src/artifacts/script.ts';
 import { type Artifact, EMPTY_LOG, type LogDigest, type Manifest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
+import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
-import { pause } from '../src/service/lifecycle.ts';
 import { collectArtifacts } from './artifact-collector.ts';
 import { type AttemptEnding, endingNotes, endingOf, refusal } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
-import type { Executed } from './executor.ts';
+import type { Executed, Execution } from './executor.ts';
+import { patiently } from './patience.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
@@ -38,6 +39,8 @@ export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signa
   }
   try {
     return await runInFolder(worker, open, signals, folder);
+  } catch (cause) {
+    return { kind: 'fault', cause };
   } finally {
     await folder
       .remove()
@@ -50,7 +53,7 @@ async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: At
   try {
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
     const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
-    const executed = await worker.execute({
+    const executed = await executeOrFull(worker, {
       script: folder.scriptPath,
       folder: folder.home,
       tmp: folder.tmp,
@@ -64,9 +67,24 @@ async function runInFolder(worker: WorkerContext, open: OpenAttempt, signals: At
     });
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
-    return await storeAttempt(worker, open, folder, { log, executed, ending: await endingFor(worker, open, executed) });
+    const ending = executed.ended === 'disk-full' ? executed.ending : await endingFor(worker, open, executed);
+    return await storeAttempt(worker, open, folder, { log, executed, ending });
   } finally {
     await log.close();
+  }
+}
+
+type ExecutedOrFull = Executed | (Omit<Executed, 'ended'> & { ended: 'disk-full'; ending: AttemptEnding });
+
+/** A full disk of the worker takes no more of the log: the executor has ended the script, and the run ends for that reason. */
+async function executeOrFull(worker: WorkerContext, execution: Execution): Promise<ExecutedOrFull> {
+  try {
+    return await worker.execute(execution);
+  } catch (cause) {
+    if (!(cause instanceof BuilderError) || cause.code !== 'store-full') throw cause;
+    const ended = { exitCode: null, signal: null, killed: [] };
+    const reason = `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`;
+    return { ...ended, ended: 'disk-full', outputHeld: false, ending: { ...ended, outcome: 'lost', reason } };
   }
 }
 
@@ -78,8 +96,13 @@ async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
 }
 
 async function endingFor(worker: WorkerContext, open: OpenAttempt, executed: Executed): Promise<AttemptEnding> {
-  const cancel = executed.ended === 'cancelled' ? (await readRecord(worker.redis, open.spec.id))?.cancel : null;
+  const cancel = executed.ended === 'cancelled' ? (await recordOf(worker, open))?.cancel : null;
   return endingOf(executed, open.spec, cancel?.reason ?? null);
+}
+
+function recordOf(worker: WorkerContext, open: OpenAttempt): Promise<RunRecord | null> {
+  const patience = { run: open.spec.id, logger: worker.logger, until: worker.forcing };
+  return patiently(patience, () => readRecord(worker.redis, open.spec.id));
 }
 
 /** Log, then artifacts, then manifest; the result comes after all of them. A fault of the store is waited out, bounded. */
@@ -87,12 +110,13 @@ async function storeAttempt(
   worker: WorkerContext,
   open: OpenAttempt,
   folder: RunFolder,
-  o: { log: AttemptLog; executed: Executed; ending: AttemptEnding },
+  o: { log: AttemptLog; executed: Pick<Executed, 'outputHeld' | 'killed'>; ending: AttemptEnding },
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
+  const patience = { run: open.spec.id, logger: worker.logger };
   try {
     for (const note of endingNotes(o.ending, o.executed)) await o.log.note(note);
-    const artifacts = await patiently(worker, open, deadline, () =>
+    const artifacts = await patiently({ ...patience, until: deadline }, () =>
       collectArtifacts({
         folder: folder.home,
         scriptSha256: open.spec.script.sha256,
@@ -104,7 +128,9 @@ async function storeAttempt(
       }),
     );
     const log = await o.log.finish(deadline);
-    await patiently(worker, open, deadline, () => writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })));
+    await patiently({ ...patience, until: deadline }, () =>
+      writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })),
+    );
     return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted' };
@@ -115,20 +141,6 @@ async function storeAttempt(
       reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${oneLine(cause)}`,
     };
     return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
-  }
-}
-
-/** Tries again while the store is away or full, until the signal is aborted. */
-async function patiently<T>(worker: WorkerContext, open: OpenAttempt, deadline: AbortSignal, work: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await work();
-    } catch (cause) {
-      const temporary = cause instanceof BuilderError && (cause.code === 'store-unavailable' || cause.code === 'store-full');
-      if (!temporary || deadline.aborted) throw cause;
-      worker.logger.warn({ run: open.spec.id, error: oneLine(cause) }, 'the store refused; trying again');
-      await pause(limits.faultPauseMs, deadline);
-    }
   }
 }
 
