@@ -17,6 +17,8 @@ export function connect(redisUrl: string, kind: ConnectionKind): Redis {
     maxRetriesPerRequest: kind === 'command' ? 1 : null,
     // A network that drops packets breaks no connection: without these a program would wait for its answers for many minutes.
     socketTimeout: kind === 'command' ? limits.redisAnswerMsMax : limits.redisBlockedAnswerMsMax,
+    // ioredis keeps what was sent over a dead connection until there is a good one, whatever maxRetriesPerRequest says.
+    ...(kind === 'command' ? { commandTimeout: 2 * limits.redisAnswerMsMax } : {}),
     enableOfflineQueue: true,
     enableReadyCheck: true,
     connectTimeout: 5_000,
@@ -68,7 +70,7 @@ export function isRedisAway(thrown: unknown): boolean {
 
 const AWAY = new RegExp(
   [
-    'max retries per request|Connection is closed|aborted due to connection close|Socket timeout|isn.t writeable',
+    'max retries per request|Connection is closed|aborted due to connection close|Socket timeout|Command timed out|isn.t writeable',
     'ECONNREFUSED|ECONNRESET|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH',
     '^(LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|CLUSTERDOWN|BUSY)\\b',
   ].join('|'),
