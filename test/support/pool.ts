@@ -41,6 +41,8 @@ export interface WorkerOptions {
   concurrency?: number;
   sandbox?: 'auto' | 'none';
   workDir?: string;
+  /** Default: `test`. */
+  platforms?: string[];
   env?: Record<string, string>;
 }
 
@@ -72,7 +74,8 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
   };
   const startWorker: Pool['startWorker'] = async (name, w = {}) => {
     const place = { BUILDER_WORK_DIR: w.workDir ?? `${folder.path}/work` };
-    const flags = ['--name', name, '--concurrency', String(w.concurrency ?? 2), '--sandbox', w.sandbox ?? 'none', '--platform', 'test'];
+    const platforms = (w.platforms ?? ['test']).flatMap((platform) => ['--platform', platform]);
+    const flags = ['--name', name, '--concurrency', String(w.concurrency ?? 2), '--sandbox', w.sandbox ?? 'none', ...platforms];
     const program = startProgram(['worker', ...flags], { env: { ...env, ...place, ...redisAt(w.proxy ?? workersProxy), ...w.env } });
     programs.push(program);
     workers.set(name, program);

@@ -8,6 +8,8 @@ import { until } from './until.ts';
 
 export interface TestRedis {
   url: string;
+  /** On loopback. */
+  tcpUrl: string;
   pid: number;
   /** Ends it as the power switch would. */
   kill(): Promise<void>;
@@ -56,6 +58,7 @@ export async function startRedis(port = 0): Promise<TestRedis> {
   await start();
   return {
     url: `unix:${socket}`,
+    tcpUrl: `redis://127.0.0.1:${port}`,
     get pid() {
       return child?.pid ?? 0;
     },
