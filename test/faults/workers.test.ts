@@ -206,7 +206,7 @@ describe('a worker that gets SIGTERM', () => {
     await proxy.set('refuse');
     const beganAtMs = performance.now();
     worker.child.kill('SIGTERM');
-    worker.child.kill('SIGTERM');
+    worker.child.kill('SIGINT');
     expect((await worker.ended).code).toBe(0);
     expect(performance.now() - beganAtMs).toBeLessThan(25_000);
     expect(processesOf(`BUILDER_RUN_ID=${id}`)).toEqual([]);
