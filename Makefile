@@ -18,7 +18,7 @@ help:
 	@echo 'make build   npm packages and the programs: leaves bin/builder runnable in the checkout'
 	@echo 'make demo    the whole system at work on this checkout: schedules a job, runs it twice, checks its artifacts'
 	@echo 'make test    the whole test suite (one file: npm test -- test/integration/stores.test.ts)'
-	@echo 'make faults  the tests of faults alone: killed, suspended and cut-off programs, full disks (some run here only)'
+	@echo 'make faults  the tests of faults alone: killed, suspended and cut-off programs, full disks'
 	@echo 'make chaos   jobs of every outcome under random faults, then a reconciliation: MINUTES=5 SEED=n'
 	@echo 'make check   types, lint, import rules, formatting, dead code'
 	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/'
@@ -44,7 +44,7 @@ test: build redis
 	@PATH="$$PATH:$(CURDIR)/.tools/bin" npm test --silent
 
 faults: build redis
-	@PATH="$$PATH:$(CURDIR)/.tools/bin" FAULTS=all npm test --silent -- test/faults
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" npm test --silent -- test/faults
 
 # The seed is printed; the same one gives the same jobs and the same faults, at nearly the same moments.
 MINUTES ?= 5
