@@ -20,15 +20,17 @@ export interface Troop {
 /** Two servers and three workers that are started again whenever they die. */
 export async function startTroop(pool: Pool, ports: number[], sandboxes: NonNullable<WorkerOptions['sandbox']>[]): Promise<Troop> {
   let ended = false;
+  const starts: (() => Promise<void>)[] = [];
   const keeping: Promise<void>[] = [];
   const keep = async (member: Member, start: () => Promise<Pick<Member, 'program' | 'url'>>): Promise<void> => {
     Object.assign(member, await start());
+    const isDead = (): boolean => member.program.child.exitCode !== null || member.program.child.signalCode !== null;
+    starts.push(async () => (isDead() ? void Object.assign(member, await start()) : undefined));
     const loop = async (): Promise<void> => {
       while (!ended) {
         await Promise.race([member.program.ended, pauseOf(200)]);
-        const { exitCode, signalCode } = member.program.child;
         // A start while Redis is away fails, as it would under systemd: again.
-        if (!ended && (exitCode !== null || signalCode !== null)) await start().then((next) => Object.assign(member, next), ignore);
+        if (!ended && isDead()) await start().then((next) => Object.assign(member, next), ignore);
       }
     };
     keeping.push(loop());
@@ -48,6 +50,7 @@ export async function startTroop(pool: Pool, ports: number[], sandboxes: NonNull
     end: async () => {
       ended = true;
       await Promise.all(keeping);
+      for (const start of starts) await start();
     },
   };
 }

@@ -16,15 +16,23 @@ export interface Accepted {
 /** Outcomes that builder itself may have to choose, with what their reason must begin with. */
 const GIVEN_UP: Record<string, RegExp> = { lost: /^worker-died: /, refused: /^cannot-prepare: / };
 
+/** A backlog of the last minute, and the locks of the last faults. */
+const ENDED_MS = 120_000;
+
 /** What is wrong, one line each; also the runs as they ended. */
 export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<{ runs: Run[]; differences: string[] }> {
   const differences: string[] = [];
   const runs: Run[] = [];
+  const isOpen = async ({ id }: Accepted): Promise<boolean> => (await pool.client.hexists(keys.run(id), 'result')) === 0;
+  const allEnded = async (): Promise<boolean> => !(await Promise.all(accepted.map(isOpen))).includes(true);
+  await until(allEnded, 'every run to end', ENDED_MS).catch(() => undefined);
   for (const { id, job } of accepted) {
-    const run = await pool.finished(id, 90_000).catch(() => pool.run(id));
+    const run = await pool.run(id);
     runs.push(run);
     const faults =
-      run.state === 'finished' ? [...outcomeFaults(run, job), ...(await logFaults(pool, run, job))] : [`never ended: ${run.state}`];
+      run.state === 'finished'
+        ? [...outcomeFaults(run, job), ...(await logFaults(pool, run, job))]
+        : [`never ended: ${run.state}, ${JSON.stringify(run.attempts)}`];
     if (run.outcome === job.outcome && faults.length === 0) faults.push(...(await artifactFaults(pool, run, job)));
     differences.push(...faults.map((fault) => `run ${id} (${job.kind}): ${fault}`));
   }

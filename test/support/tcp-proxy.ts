@@ -40,10 +40,23 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       .on('error', end)
       .on('close', () => (pair.dead ? undefined : end()));
     client.setNoDelay(true);
-    const pass = (to: Socket) => (chunk: Buffer) => {
-      if (pair.dead) return;
-      if (typeof mode === 'number') setTimeout(() => void (pair.dead || to.destroyed || to.write(chunk)), mode);
-      else to.write(chunk);
+    const pass = (to: Socket) => {
+      // A delay that has become shorter must not let a chunk pass one before it.
+      let last: Promise<void> = Promise.resolve();
+      let waiting = 0;
+      const write = (chunk: Buffer): void => void (pair.dead || to.destroyed || to.write(chunk));
+      return (chunk: Buffer): void => {
+        if (typeof mode !== 'number' && waiting === 0) {
+          write(chunk);
+          return;
+        }
+        waiting += 1;
+        const due = new Promise((resolve) => setTimeout(resolve, typeof mode === 'number' ? mode : 0));
+        last = Promise.all([last, due]).then(() => {
+          waiting -= 1;
+          write(chunk);
+        });
+      };
     };
     client.on('data', pass(pair.server));
     pair.server.on('data', pass(client));
