@@ -12,12 +12,14 @@ BUILT := dist/.built
 # The tools' caches stay in the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/node_modules/.cache
 
-.PHONY: help build demo test check clean redis
+.PHONY: help build demo test faults chaos check clean redis
 
 help:
 	@echo 'make build   npm packages and the programs: leaves bin/builder runnable in the checkout'
 	@echo 'make demo    the whole system at work on this checkout: schedules a job, runs it twice, checks its artifacts'
 	@echo 'make test    the whole test suite (one file: npm test -- test/integration/stores.test.ts)'
+	@echo 'make faults  the tests of faults alone: killed, suspended and cut-off programs, full disks'
+	@echo 'make chaos   jobs of every outcome under random faults, then a reconciliation: MINUTES=5 SEED=n'
 	@echo 'make check   types, lint, import rules, formatting, dead code'
 	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/'
 
@@ -40,6 +42,15 @@ demo: build redis
 # The checkout's own tools come last: what the system has is preferred.
 test: build redis
 	@PATH="$$PATH:$(CURDIR)/.tools/bin" npm test --silent
+
+faults: build redis
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" npm test --silent -- test/faults
+
+# The seed is printed; the same one gives the same jobs and the same faults, at nearly the same moments.
+MINUTES ?= 5
+SEED ?=
+chaos: build redis
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" CHAOS_MINUTES=$(MINUTES) CHAOS_SEED=$(SEED) npm test --silent -- test/faults/chaos.test.ts
 
 check: $(PACKAGES)
 	@npm run --silent check

@@ -76,7 +76,11 @@ export function maskedEnding(ending: AttemptEnding, mask: Mask): AttemptEnding {
 const CUT_CHARS = 3;
 
 /** What the log tells of an end that was not the script's own doing, and of what follows. */
-export function endingNotes(ending: AttemptEnding, executed: Executed, o: Pick<OpenAttempt, 'spec' | 'retries'> & EndingFacts): string[] {
+export function endingNotes(
+  ending: AttemptEnding,
+  executed: Pick<Executed, 'outputHeld' | 'killed'>,
+  o: Pick<OpenAttempt, 'spec' | 'retries'> & EndingFacts,
+): string[] {
   const { spec, retries } = o;
   const notes: string[] = [];
   if (ending.reason !== null) notes.push(ending.reason);

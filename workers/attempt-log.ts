@@ -48,7 +48,8 @@ export async function openAttemptLog(
   };
   return {
     push: async (source, chunk) => (ended === null ? splitter.push(source, maskers[source].push(chunk)) : undefined),
-    note: async (text) => (ended === null ? splitter.note(mask.text(text)) : undefined),
+    // A disk that is full takes no note either; the run itself goes on to its end.
+    note: async (text) => (ended === null ? splitter.note(mask.text(text)).catch(() => undefined) : undefined),
     digest,
     finish: async (signal) => {
       const whole = await digest();

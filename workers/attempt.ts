@@ -3,15 +3,16 @@ import { writeManifest } from '../src/artifacts/manifest.ts';
 import { readScript } from '../src/artifacts/script.ts';
 import { type Artifact, EMPTY_LOG, type LogDigest, type Manifest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
+import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
-import { pause } from '../src/service/lifecycle.ts';
 import { collectArtifacts } from './artifact-collector.ts';
 import { type AttemptEnding, endingNotes, endingOf, maskedEnding, refusal } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
-import type { Executed } from './executor.ts';
+import type { Executed, Execution } from './executor.ts';
 import type { RunCgroup } from './limits/run-cgroup.ts';
 import type { Mask } from './masker.ts';
+import { patiently } from './patience.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { ChosenSecrets } from './secrets.ts';
@@ -44,6 +45,8 @@ export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signa
   }
   try {
     return await runInPlace(worker, open, signals, { ...place, secrets });
+  } catch (cause) {
+    return { kind: 'fault', cause };
   } finally {
     const warn = (cause: unknown): void =>
       worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
@@ -87,7 +90,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     if (gaps !== null) await log.note(gaps);
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
     const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
-    const executed = await worker.execute({
+    const executed = await executeOrFull(worker, {
       script: folder.scriptPath,
       folder: folder.home,
       tmp: folder.tmp,
@@ -114,11 +117,25 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
-    const ending = maskedEnding(endingOf(executed, open.spec, facts), mask);
+    const ending = maskedEnding(executed.ended === 'disk-full' ? executed.ending : endingOf(executed, open.spec, facts), mask);
     const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {
     await log.close();
+  }
+}
+
+type ExecutedOrFull = Executed | (Omit<Executed, 'ended' | 'diskFull'> & { ended: 'disk-full'; ending: AttemptEnding });
+
+/** A full disk of the worker takes no more of the log: the executor has ended the script, and the run ends for that reason. */
+async function executeOrFull(worker: WorkerContext, execution: Execution): Promise<ExecutedOrFull> {
+  try {
+    return await worker.execute(execution);
+  } catch (cause) {
+    if (!(cause instanceof BuilderError) || cause.code !== 'store-full') throw cause;
+    const ended = { exitCode: null, signal: null, killed: [] };
+    const reason = `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`;
+    return { ...ended, ended: 'disk-full', outputHeld: false, ending: { ...ended, outcome: 'lost', reason } };
   }
 }
 
@@ -129,9 +146,13 @@ async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   return { kind: 'interrupted' };
 }
 
-async function cancelReasonOf(worker: WorkerContext, open: OpenAttempt, executed: Executed): Promise<string | null> {
-  if (executed.ended !== 'cancelled') return null;
-  return (await readRecord(worker.redis, open.spec.id))?.cancel?.reason ?? null;
+async function cancelReasonOf(worker: WorkerContext, open: OpenAttempt, { ended }: ExecutedOrFull): Promise<string | null> {
+  return ended === 'cancelled' ? ((await recordOf(worker, open))?.cancel?.reason ?? null) : null;
+}
+
+function recordOf(worker: WorkerContext, open: OpenAttempt): Promise<RunRecord | null> {
+  const patience = { run: open.spec.id, logger: worker.logger, until: worker.forcing };
+  return patiently(patience, () => readRecord(worker.redis, open.spec.id));
 }
 
 /** Log, then artifacts, then manifest; the result comes after all of them. A fault of the store is waited out, bounded. */
@@ -142,9 +163,10 @@ async function storeAttempt(
   o: { log: AttemptLog; ending: AttemptEnding; notes: string[]; mask: Mask },
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
+  const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask };
   try {
     for (const note of o.notes) await o.log.note(note);
-    const artifacts = await patiently(worker, open, { deadline, mask: o.mask }, () =>
+    const artifacts = await patiently({ ...patience, until: deadline }, () =>
       collectArtifacts({
         folder: folder.home,
         scriptSha256: open.spec.script.sha256,
@@ -156,7 +178,7 @@ async function storeAttempt(
       }),
     );
     const log = await o.log.finish(deadline);
-    await patiently(worker, open, { deadline, mask: o.mask }, () =>
+    await patiently({ ...patience, until: deadline }, () =>
       writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })),
     );
     return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
@@ -171,25 +193,6 @@ async function storeAttempt(
       reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`,
     };
     return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
-  }
-}
-
-/** Tries again while the store is away or full, until the signal is aborted. */
-async function patiently<T>(
-  worker: WorkerContext,
-  open: OpenAttempt,
-  { deadline, mask }: { deadline: AbortSignal; mask: Mask },
-  work: () => Promise<T>,
-): Promise<T> {
-  for (;;) {
-    try {
-      return await work();
-    } catch (cause) {
-      const temporary = cause instanceof BuilderError && (cause.code === 'store-unavailable' || cause.code === 'store-full');
-      if (!temporary || deadline.aborted) throw cause;
-      worker.logger.warn({ run: open.spec.id, error: mask.text(oneLine(cause)) }, 'the store refused; trying again');
-      await pause(limits.faultPauseMs, deadline);
-    }
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Store } from '../src/artifacts/store.ts';
 import { limits } from '../src/job/limits.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
-import { appendChunk, expireStream, type LogId, lastLine, trimBefore } from '../src/logs/stream.ts';
+import { appendChunk, expireStream, type LogId, lastLine, linesFrom, trimBefore } from '../src/logs/stream.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import { oneLine } from '../src/service/errors.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
@@ -30,12 +30,12 @@ interface Position {
   line: number;
 }
 
-/** `marks`: where each chunk began that Redis may have forgotten after a crash, the oldest first. */
+/** `marks`: where each chunk began that is not archived, and the newest that is, in the order of their lines. */
 interface Progress {
   published: Position;
   archived: Position;
   marks: Position[];
-  /** The connection was lost: Redis must be asked how far it really has come. */
+  /** Redis is another one, or the same after an outage: it must be asked how far it really has come. */
   doubtful: boolean;
   finishing: boolean;
 }
@@ -51,28 +51,33 @@ export function startPublisher(o: PublisherOptions): Publisher {
     doubtful: false,
     finishing: false,
   };
+  let back = new AbortController();
+  // A script that is silent now may have said things that Redis has forgotten.
   const doubt = (): void => {
     progress.doubtful = true;
+    back.abort();
   };
-  o.redis.on('close', doubt);
+  o.redis.on('ready', doubt);
   const loop = (async (): Promise<void> => {
     while (!stopped.signal.aborted) {
       const growth = o.spool.grown();
+      if (back.signal.aborted) back = new AbortController();
       const step = await drain(o, progress).catch((cause: unknown) => {
         o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
         return 'fault' as const;
       });
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
       else if (step === 'idle' && progress.finishing) return;
-      else if (step === 'idle') await Promise.race([growth, aborted(finish.signal), aborted(stopped.signal)]);
+      else if (step === 'idle') await Promise.race([growth, aborted(finish.signal), aborted(stopped.signal), aborted(back.signal)]);
     }
-  })().finally(() => o.redis.off('close', doubt));
+  })().finally(() => o.redis.off('ready', doubt));
   return {
     finish: async (signal) => {
       progress.finishing = true;
       finish.abort();
       await Promise.race([loop, aborted(signal)]);
-      if (!signal.aborted) return expireStream(o.redis, o.log);
+      // The archive has all of it: the stream ends by itself in any case, if later.
+      if (!signal.aborted) return expireStream(o.redis, o.log).catch(() => undefined);
       stopped.abort();
       throw new Error('the log could not be stored in time');
     },
@@ -85,7 +90,11 @@ export function startPublisher(o: PublisherOptions): Publisher {
 
 /** One step: the next chunk to Redis, or the next piece to the archive. `idle`: nothing to do until the spool grows. */
 async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 'idle'> {
-  if (progress.doubtful) await rewind(o, progress);
+  if (progress.doubtful) {
+    const last = await lastLine(o.redis, o.log);
+    progress.doubtful = false;
+    if (last + 1 < progress.published.line) rewind(progress, last);
+  }
   await publishChunk(o, progress);
   const whole = progress.published.offset >= o.spool.bytes;
   const waiting = progress.published.offset - progress.archived.offset;
@@ -94,14 +103,19 @@ async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 
   return 'busy';
 }
 
-async function publishChunk(o: PublisherOptions, { published, marks }: Progress): Promise<void> {
+async function publishChunk(o: PublisherOptions, progress: Progress): Promise<void> {
+  const { published, archived, marks } = progress;
   if (published.offset >= o.spool.bytes) return;
   const read = await o.spool.readFrom(published.offset, limits.logEntryBytesMax);
   if (read.lines === 0) return;
-  await appendChunk(o.redis, o.log, { firstLine: published.line, lines: read.lines, ndjson: read.chunk });
+  const chunk = { firstLine: published.line, lines: read.lines, ndjson: read.chunk };
+  const last = await appendChunk(o.redis, o.log, { ...chunk, firstUnarchived: archived.line });
+  if (last < chunk.firstLine) return rewind(progress, last);
   marks.push({ ...published });
-  published.offset += read.chunk.length;
-  published.line += read.lines;
+  // A repeated append may have been a shorter one before.
+  const next = Math.min(last + 1, chunk.firstLine + chunk.lines);
+  published.offset += chunk.ndjson.length - linesFrom(chunk, next).length;
+  published.line = next;
 }
 
 async function archivePiece(o: PublisherOptions, progress: Progress, waiting: number): Promise<void> {
@@ -110,18 +124,18 @@ async function archivePiece(o: PublisherOptions, progress: Progress, waiting: nu
   await archiveChunk(o.store, o.log, { firstLine: archived.line, lines: piece.lines, ndjson: piece.chunk });
   archived.offset += piece.chunk.length;
   archived.line += piece.lines;
-  progress.marks = progress.marks.filter((mark) => mark.line >= archived.line);
+  const first = progress.marks.findLastIndex((mark) => mark.line <= archived.line);
+  progress.marks = progress.marks.slice(Math.max(0, first));
   // Redis keeps at least its newest entry, so that a reader can tell a trimmed line from one not yet written.
   if (published.offset > limits.logTailBytesMax) await trimBefore(o.redis, o.log, Math.min(archived.line, published.line - 1));
 }
 
 /** A Redis that came back a second older, or empty, is given again what it has forgotten and the archive does not have. */
-async function rewind(o: PublisherOptions, progress: Progress): Promise<void> {
-  const last = await lastLine(o.redis, o.log);
-  progress.doubtful = false;
-  if (last + 1 >= progress.published.line) return;
-  const mark = progress.marks.find((one) => one.line > last);
+function rewind(progress: Progress, last: number): void {
+  const { marks } = progress;
+  const known = marks.findLastIndex((mark) => mark.line <= last + 1);
+  const mark = marks[Math.max(0, known)];
   if (mark === undefined) return;
   progress.published = { ...mark };
-  progress.marks = progress.marks.filter((one) => one.line < mark.line);
+  progress.marks = marks.slice(0, Math.max(0, known));
 }

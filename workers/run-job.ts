@@ -4,6 +4,7 @@ import { EMPTY_LOG } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import type { RunRecord, RunResult } from '../src/job/run.ts';
 import { sealLog } from '../src/logs/seal.ts';
+import { cancelledReason } from '../src/queue/cancel.ts';
 import type { Delivery, Handled } from '../src/queue/consume.ts';
 import { type AttemptEnd, claimAttempt, closeAttempt, commitResult, readRecord } from '../src/queue/records.ts';
 import { wakeFollowers } from '../src/redis/wake.ts';
@@ -11,13 +12,15 @@ import { oneLine } from '../src/service/errors.ts';
 import { pause } from '../src/service/lifecycle.ts';
 import { type AttemptResult, runAttempt } from './attempt.ts';
 import { refusal } from './attempt-ending.ts';
+import { patiently } from './patience.ts';
 import { retryDelayMs } from './retry.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
-/** Resolves when BullMQ may be told; rejects only when Redis refuses what builder asks of it. */
+/** Resolves when BullMQ may be told; rejects only when the worker is forced to end meanwhile. */
 export async function runJob(worker: WorkerContext, delivery: Delivery): Promise<Handled> {
   const start = { claim: randomBytes(8).toString('hex'), worker: worker.workerName, startedAt: new Date().toISOString() };
-  const claim = await claimAttempt(worker.redis, { ...delivery, start });
+  const { id, platform, token, attemptsMade } = delivery;
+  const claim = await patient(worker, delivery, () => claimAttempt(worker.redis, { id, platform, token, attemptsMade, start }));
   switch (claim.kind) {
     case 'gone':
       return { kind: 'gone' };
@@ -30,18 +33,18 @@ export async function runJob(worker: WorkerContext, delivery: Delivery): Promise
     case 'dead':
       return afterDeaths(worker, delivery, claim);
     case 'run': {
-      const record = await readRecord(worker.redis, delivery.id);
+      const record = await patient(worker, delivery, () => readRecord(worker.redis, delivery.id));
       if (record === null) return { kind: 'gone' };
-      await wakeFollowers(worker.redis, delivery.id);
+      await wake(worker, delivery);
       sealFormer(worker, record);
-      return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, retries: claim.retries, ...start });
+      return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, retries: claim.retries, record, ...start });
     }
   }
 }
 
 async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenAttempt): Promise<Handled> {
   const cancel = new AbortController();
-  worker.running.add(delivery.id, { attempt: open.attempt, claim: open.claim, cancel });
+  worker.running.add(delivery.id, { attempt: open.attempt, claim: open.claim, record: open.record, cancel });
   try {
     const result = await runAttempt(worker, open, { cancel: cancel.signal, lost: delivery.lost });
     switch (result.kind) {
@@ -82,31 +85,30 @@ async function commitEnd(
   const end: AttemptEnd = { finishedAt, outcome, exitCode, signal, killed };
   const delayMs = retryDelayMs(open.spec, open.retries, outcome);
   if (delayMs !== null && (await closeForRetry(worker, open, end))) return { kind: 'back', delayMs };
-  const answer = await commitResult(worker.redis, {
-    spec: open.spec,
-    token: delivery.token,
-    attempt: open.attempt,
-    claim: open.claim,
-    result,
-    end,
+  const commit = { spec: open.spec, token: delivery.token, attempt: open.attempt, claim: open.claim, result, end };
+  const answer = await patient(worker, delivery, async () => {
+    const first = await commitResult(worker.redis, commit);
+    if (first !== 'gone') return first;
+    await delivery.restore(open.record);
+    return commitResult(worker.redis, commit);
   });
   if (answer === 'committed') {
-    await wakeFollowers(worker.redis, delivery.id);
+    await wake(worker, delivery);
     return { kind: 'result', result };
   }
   worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another attempt counts; this one is kept as superseded');
-  const record = await readRecord(worker.redis, delivery.id);
+  const record = await patient(worker, delivery, () => readRecord(worker.redis, delivery.id));
   return record?.result == null ? { kind: 'back' } : { kind: 'result', result: record.result };
 }
 
 /** False where another attempt counts by now. */
 async function closeForRetry(
   worker: WorkerContext,
-  { spec, attempt, claim }: Omit<OpenAttempt, 'startedAt'>,
+  { spec, attempt, claim }: Pick<OpenAttempt, 'spec' | 'attempt' | 'claim'>,
   end: AttemptEnd,
 ): Promise<boolean> {
-  const counted = await closeAttempt(worker.redis, { id: spec.id, attempt, claim, end, count: 'retries' });
-  await wakeFollowers(worker.redis, spec.id);
+  const counted = await patient(worker, spec, () => closeAttempt(worker.redis, { id: spec.id, attempt, claim, end, count: 'retries' }));
+  await wake(worker, spec);
   return counted >= 0;
 }
 
@@ -116,12 +118,12 @@ async function afterDeaths(
   delivery: Delivery,
   { attempt, retries }: { attempt: number; retries: number },
 ): Promise<Handled> {
-  const record = await readRecord(worker.redis, delivery.id);
+  const record = await patient(worker, delivery, () => readRecord(worker.redis, delivery.id));
   const last = record?.attempts.at(-1);
   const delayMs = record === null ? null : retryDelayMs(record.spec, retries, 'lost');
   if (record !== null && last !== undefined && delayMs !== null) {
     const end: AttemptEnd = { finishedAt: new Date().toISOString(), outcome: 'superseded', exitCode: null, signal: null, killed: [] };
-    if (await closeForRetry(worker, { spec: record.spec, attempt, claim: last.claim, retries }, end)) return { kind: 'back', delayMs };
+    if (await closeForRetry(worker, { spec: record.spec, attempt, claim: last.claim }, end)) return { kind: 'back', delayMs };
   }
   return endUnstarted(worker, delivery, { attempt, outcome: 'lost' });
 }
@@ -132,14 +134,14 @@ async function endUnstarted(
   delivery: Delivery,
   o: { attempt: number; outcome: 'cancelled' | 'lost' },
 ): Promise<Handled> {
-  const record = await readRecord(worker.redis, delivery.id);
+  const record = await patient(worker, delivery, () => readRecord(worker.redis, delivery.id));
   if (record === null) return { kind: 'gone' };
   const last = record.attempts.at(-1);
   const result: RunResult = {
     outcome: o.outcome,
     exitCode: null,
     signal: null,
-    reason: o.outcome === 'cancelled' ? `cancelled: ${record.cancel?.reason ?? 'asked for'}` : lostReason(record),
+    reason: o.outcome === 'cancelled' ? cancelledReason(record) : lostReason(record),
     attempt: o.attempt,
     claim: last?.claim ?? null,
     attemptsMade: delivery.attemptsMade,
@@ -147,18 +149,14 @@ async function endUnstarted(
     log:
       last === undefined
         ? EMPTY_LOG
-        : await sealLog(worker.redis, worker.store, { run: delivery.id, attempt: last.number, claim: last.claim }),
+        : await patient(worker, delivery, () =>
+            sealLog(worker.redis, worker.store, { run: delivery.id, attempt: last.number, claim: last.claim }),
+          ),
     artifactCount: 0,
   };
-  await commitResult(worker.redis, {
-    spec: record.spec,
-    token: delivery.token,
-    attempt: o.attempt,
-    claim: result.claim,
-    result,
-    end: null,
-  });
-  await wakeFollowers(worker.redis, delivery.id);
+  const commit = { spec: record.spec, token: delivery.token, attempt: o.attempt, claim: result.claim, result, end: null };
+  await patient(worker, delivery, () => commitResult(worker.redis, commit));
+  await wake(worker, delivery);
   return { kind: 'result', result };
 }
 
@@ -186,15 +184,20 @@ async function afterFault(worker: WorkerContext, delivery: Delivery, open: OpenA
   return { kind: 'back' };
 }
 
+/** Redis that refuses for a while must not make BullMQ take the run for failed. */
+function patient<T>(worker: WorkerContext, { id }: { id: string }, work: () => Promise<T>): Promise<T> {
+  return patiently({ run: id, logger: worker.logger, until: worker.forcing }, work);
+}
+
+/** Only makes followers look sooner. */
+async function wake(worker: WorkerContext, { id }: { id: string }): Promise<void> {
+  await wakeFollowers(worker.redis, id).catch(() => undefined);
+}
+
 function closeAs(worker: WorkerContext, open: OpenAttempt, outcome: 'interrupted', count?: 'faults'): Promise<number> {
   const end: AttemptEnd = { finishedAt: new Date().toISOString(), outcome, exitCode: null, signal: null, killed: [] };
-  return closeAttempt(worker.redis, {
-    id: open.spec.id,
-    attempt: open.attempt,
-    claim: open.claim,
-    end,
-    ...(count === undefined ? {} : { count }),
-  });
+  const closing = { id: open.spec.id, attempt: open.attempt, claim: open.claim, end, ...(count === undefined ? {} : { count }) };
+  return patient(worker, open.spec, () => closeAttempt(worker.redis, closing));
 }
 
 function lostReason(record: RunRecord): string {

@@ -1,8 +1,10 @@
 /** The runs that this worker executes now: how they are cancelled and which attempt they are. */
+import type { RunRecord } from '../src/job/run.ts';
 
 export interface RunningRun {
   attempt: number;
   claim: string;
+  record: RunRecord;
   cancel: AbortController;
 }
 

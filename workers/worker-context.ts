@@ -1,6 +1,6 @@
 /** What every attempt on this worker shares. */
 import type { Store } from '../src/artifacts/store.ts';
-import type { RunSpec } from '../src/job/run.ts';
+import type { RunRecord, RunSpec } from '../src/job/run.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import type { Logger } from '../src/service/logger.ts';
 import type { Executor } from './executor.ts';
@@ -33,4 +33,6 @@ export interface OpenAttempt {
   startedAt: string;
   /** Retries by the run's policy before this attempt. */
   retries: number;
+  /** As it was at the claim: a Redis that comes back empty gets it again. */
+  record: RunRecord;
 }

@@ -134,6 +134,10 @@ export const limits = {
 
   /** How long a program waits for Redis or the store at its start before it gives up with one line. */
   startWaitMs: 10 * SECOND,
+  /** An answer of Redis that has not come after so long never comes: its packets are dropped somewhere. */
+  redisAnswerMsMax: 5 * SECOND,
+  /** The same where commands block: BullMQ waits for up to 10 s in Redis. */
+  redisBlockedAnswerMsMax: 12 * SECOND,
   /** How long a worker that must end now tries to put its runs back, should Redis be away. */
   forcedEndMs: 5 * SECOND,
   /** `up`: how long running scripts may finish after the first signal before they go back to the queue. */

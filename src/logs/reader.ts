@@ -41,9 +41,12 @@ export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerato
       const end = await source.endOf(o.log);
       for (let chunks = await readFrom(source, o.log, line, end); chunks.length > 0; chunks = await readFrom(source, o.log, line, end)) {
         for (const chunk of chunks) {
-          yield linesFrom(chunk, line);
-          line = chunk.firstLine + chunk.lines;
+          const part = typeof end === 'string' ? chunk : linesUpTo(chunk, end.log.lines);
+          if (part.lines <= 0) break;
+          yield linesFrom(part, line);
+          line = part.firstLine + part.lines;
         }
+        if (typeof end !== 'string' && line > end.log.lines) break;
         if (o.signal.aborted) return;
       }
       if (end !== 'open') {
@@ -67,6 +70,14 @@ async function readFrom(source: LogSource, log: LogId, line: number, end: Attemp
   if (archived !== null) return [archived];
   const next = await nextArchivedLine(source.store, log, line);
   return next === null ? [] : [gap(line, next - 1)];
+}
+
+/** A worker that was taken for dead may have written on behind the end that counts. */
+function linesUpTo(chunk: LogChunk, last: number): LogChunk {
+  const lines = Math.min(chunk.lines, last - chunk.firstLine + 1);
+  if (lines === chunk.lines || lines <= 0) return { ...chunk, lines };
+  const rest = linesFrom(chunk, last + 1);
+  return { ...chunk, lines, ndjson: chunk.ndjson.subarray(0, chunk.ndjson.length - rest.length) };
 }
 
 /** What is left to say when no more lines come: a gap up to the line that the result knows of, and the end record. */

@@ -1,11 +1,13 @@
 /**
  * The live part of an attempt's log: a Redis stream whose entries hold consecutive NDJSON lines. An entry's id is its first line's
- * number, so an append repeated after a lost answer is refused by Redis instead of doubled.
+ * number, and an append looks at the last one first: repeated after a lost answer it is not doubled, and a Redis that has
+ * forgotten lines takes none that would leave a gap.
  */
 import { limits } from '../job/limits.ts';
 import { parseLogEntry } from '../job/log-entry.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys, shardOf } from '../redis/keys.ts';
+import { runScript, script } from '../redis/script.ts';
 
 /** One attempt's log, wherever it lies. */
 export interface LogId {
@@ -22,17 +24,27 @@ export interface LogChunk {
 
 const KEY_OF = (log: LogId): string => keys.log(log.run, log.attempt, log.claim);
 
-/** Appends lines and wakes followers; a chunk that Redis has already is left alone. */
-export async function appendChunk(redis: Redis, log: LogId, chunk: LogChunk): Promise<void> {
-  const pipeline = redis
-    .pipeline()
-    .xadd(KEY_OF(log), `${chunk.firstLine}-0`, 'n', chunk.lines, 'd', chunk.ndjson)
-    .xadd(keys.wake(shardOf(log.run)), 'MAXLEN', '~', limits.wakeEntriesMax, '*', 'r', log.run);
-  if (chunk.firstLine === 1) pipeline.pexpire(KEY_OF(log), limits.logStreamTtlMs);
-  const answers = (await pipeline.exec()) ?? [];
-  for (const [error] of answers) {
-    if (error !== null && !/equal or smaller/.test(error.message)) throw error;
-  }
+/** KEYS stream, wake-ups. ARGV first line, lines, NDJSON, first line not archived, run, life of the stream (ms), wake-ups at most → last line */
+const appendScript = script(`
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local last = 0
+if newest then last = tonumber(string.match(newest[1], '^%d+')) + tonumber(newest[2][2]) - 1 end
+local first = tonumber(ARGV[1])
+if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then return last end
+redis.call('XADD', KEYS[1], ARGV[1] .. '-0', 'n', ARGV[2], 'd', ARGV[3])
+if not newest then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'r', ARGV[5])
+return first + ARGV[2] - 1
+`);
+
+/**
+ * Appends lines and wakes followers, unless Redis has the first of them already, or lacks lines before it that are not archived
+ * either (`firstUnarchived` is the first such line). Resolves with the last line that Redis has now.
+ */
+export async function appendChunk(redis: Redis, log: LogId, chunk: LogChunk & { firstUnarchived?: number }): Promise<number> {
+  const args = [chunk.firstLine, chunk.lines, chunk.ndjson, chunk.firstUnarchived ?? 1, log.run];
+  const bounds = [limits.logStreamTtlMs, limits.wakeEntriesMax];
+  return Number(await runScript(redis, appendScript, [KEY_OF(log), keys.wake(shardOf(log.run))], [...args, ...bounds]));
 }
 
 /** The number of the last line that Redis holds of a log; 0 when it holds none. */
@@ -59,7 +71,8 @@ export type LiveRead = { kind: 'chunks'; chunks: LogChunk[] } | { kind: 'not-yet
 export async function readChunks(redis: Redis, log: LogId, line: number, count: number): Promise<LiveRead> {
   const [start] = await redis.xrevrange(KEY_OF(log), String(line), '-', 'COUNT', 1);
   if (start === undefined) return { kind: (await redis.xlen(KEY_OF(log))) > 0 ? 'trimmed' : 'none' };
-  if (lineOfId(start[0]) + Number(start[1][1]) <= line) return { kind: 'not-yet' };
+  // Where a later entry follows, Redis once came back without the lines between: the archive has them.
+  if (lineOfId(start[0]) + Number(start[1][1]) <= line) return { kind: (await lastLine(redis, log)) >= line ? 'trimmed' : 'not-yet' };
   const entries = await redis.xrangeBuffer(KEY_OF(log), start[0], '+', 'COUNT', count);
   // The entry may have been trimmed between the two questions; what came behind it would pass for what was asked.
   if (entries[0]?.[0].toString() !== start[0]) return { kind: 'trimmed' };

@@ -79,15 +79,21 @@ export function bullFailure(result: RunResult): Error {
   return new UnrecoverableError(detail.startsWith(`${result.outcome}:`) ? detail : `${result.outcome}: ${detail}`);
 }
 
+/** Of a run that no worker holds; an attempt that its worker did not end itself may live on somewhere. */
+export function cancelledReason({ cancel, attempts }: RunRecord): string {
+  const last = attempts.at(-1);
+  const isSilent = last !== undefined && (last.outcome === null || last.outcome === 'superseded');
+  const unconfirmed = isSilent ? '; its worker is silent, so the end of its processes is not confirmed' : '';
+  return `cancelled: ${cancel?.reason ?? 'asked for'}`.slice(0, limits.reasonCharsMax - unconfirmed.length) + unconfirmed;
+}
+
 async function cancelledResult(queues: Queues, record: RunRecord): Promise<RunResult> {
   const last = record.attempts.at(-1);
-  const words = record.cancel?.reason ?? 'asked for';
-  const unconfirmed = last !== undefined ? '; its worker is silent, so the end of its processes is not confirmed' : '';
   return {
     outcome: 'cancelled',
     exitCode: null,
     signal: null,
-    reason: `cancelled: ${words}${unconfirmed}`.slice(0, limits.reasonCharsMax),
+    reason: cancelledReason(record),
     attempt: record.attempts.length,
     claim: last?.claim ?? null,
     attemptsMade: ADOPTED_ALWAYS,

@@ -3,14 +3,15 @@ import { DelayedError, type Job, WaitingError, Worker } from 'bullmq';
 import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
-import type { RunResult } from '../job/run.ts';
+import type { RunRecord, RunResult } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
-import { BULL_PREFIX, bullLockKey, keys, runQueue } from '../redis/keys.ts';
+import { BULL_PREFIX, bullActiveKey, bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
 import { bullFailure } from './cancel.ts';
 import { retakeScript } from './record-scripts.ts';
+import { restoreRun } from './records.ts';
 
 /** A run that BullMQ handed to this worker, under a lock that BullMQ renews while `handle` has not resolved. */
 export interface Delivery {
@@ -20,6 +21,8 @@ export interface Delivery {
   attemptsMade: number;
   /** Aborted when the lock is lost for good: somebody else may have the run. */
   lost: AbortSignal;
+  /** Gives a Redis that came back empty the run again. */
+  restore(record: RunRecord): Promise<void>;
 }
 
 /** `result`: committed or adopted. `back`: somebody shall take it again, at once or after a delay. `gone`: there is no such run. */
@@ -33,7 +36,7 @@ export interface ConsumeOptions {
   logger: Logger;
   handle: (delivery: Delivery) => Promise<Handled>;
   /** The attempt and claim that this worker has open on a run, for taking an expired lock again; null before the claim. */
-  claimOf: (id: string) => { attempt: number; claim: string } | null;
+  claimOf: (id: string) => { attempt: number; claim: string; record: RunRecord } | null;
 }
 
 export interface Consumer {
@@ -45,7 +48,7 @@ export interface Consumer {
 }
 
 export function consumeRuns(o: ConsumeOptions): Consumer {
-  const held = new Map<string, { token: string; lost: AbortController }>();
+  const held: Held = new Map();
   const worker: Worker = new Worker(runQueue(o.platform), (job: Job, token?: string) => process(o, held, worker, job, token ?? ''), {
     connection: o.connection,
     prefix: BULL_PREFIX,
@@ -68,19 +71,17 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
   };
 }
 
-async function process(
-  o: ConsumeOptions,
-  held: Map<string, { token: string; lost: AbortController }>,
-  worker: Worker,
-  job: Job,
-  token: string,
-): Promise<object> {
+type Held = Map<string, { job: Job; token: string; lost: AbortController }>;
+
+async function process(o: ConsumeOptions, held: Held, worker: Worker, job: Job, token: string): Promise<object> {
   const id = job.id ?? '';
   if (!RUN_ID_PATTERN.test(id)) throw bullFailure({ ...RUBBISH, reason: 'rubbish: this job was not made by builder' });
   const lost = new AbortController();
-  held.set(id, { token, lost });
+  held.set(id, { job, token, lost });
   try {
-    const handled = await o.handle({ id, platform: o.platform, token, attemptsMade: job.attemptsMade, lost: lost.signal });
+    const { attemptsMade } = job;
+    const restoring = (record: RunRecord): Promise<void> => restore(o, record, job, token);
+    const handled = await handle(o, { id, platform: o.platform, token, attemptsMade, lost: lost.signal, restore: restoring });
     switch (handled.kind) {
       case 'back':
         if (handled.delayMs !== undefined) {
@@ -100,6 +101,22 @@ async function process(
   }
 }
 
+/** A fault of builder is no end of the run: without this BullMQ would take the job for failed, and nobody would run it again. */
+async function handle(o: ConsumeOptions, delivery: Delivery): Promise<Handled> {
+  try {
+    return await o.handle(delivery);
+  } catch (cause) {
+    o.logger.error({ run: delivery.id, error: oneLine(cause) }, 'a run could not be handled; it goes back');
+    await new Promise((resolve) => setTimeout(resolve, limits.faultPauseMs));
+    return { kind: 'back' };
+  }
+}
+
+async function restore(o: ConsumeOptions, record: RunRecord, { name, data, opts }: Job, token: string): Promise<void> {
+  const answer = await restoreRun(o.connection, record, { token, name, data, opts });
+  if (answer === 'restored') o.logger.warn({ run: record.spec.id }, 'Redis had lost this run while it is executed; it has it again');
+}
+
 const RUBBISH: RunResult = {
   outcome: 'refused',
   exitCode: null,
@@ -115,22 +132,29 @@ const RUBBISH: RunResult = {
 
 /** Puts a run back unharmed. BullMQ arms no marker for a prioritized job then, so an idle worker would sleep on: arm it. */
 async function giveBack(worker: Worker, o: ConsumeOptions, job: Job, token: string): Promise<void> {
-  await job.moveToWait(token);
-  await o.connection.zadd(worker.toKey('marker'), 0, '0');
+  try {
+    await job.moveToWait(token);
+  } catch (cause) {
+    // Somebody else has it, or Redis refuses: then a server queues it again once its lock has run out.
+    o.logger.debug({ run: job.id ?? '', error: oneLine(cause) }, 'not given back');
+    return;
+  }
+  await o.connection.zadd(worker.toKey('marker'), 0, '0').catch(() => undefined);
 }
 
 /** An expired lock is not a lost run: it is taken again unless somebody else has the run by now. */
-async function retakeLock(o: ConsumeOptions, held: Map<string, { token: string; lost: AbortController }>, id: string): Promise<void> {
+async function retakeLock(o: ConsumeOptions, held: Held, id: string): Promise<void> {
   const mine = held.get(id);
   const claim = o.claimOf(id);
   if (mine === undefined || claim === null) return;
   const queue = runQueue(o.platform);
-  const active = `${BULL_PREFIX}:${queue}:active`;
   const answer = await runScript(
     o.connection,
     retakeScript,
-    [keys.run(id), bullLockKey(queue, id), active],
+    [keys.run(id), bullLockKey(queue, id), bullActiveKey(queue)],
     [id, mine.token, claim.attempt, claim.claim, limits.lockDurationMs],
   );
-  if (answer !== 1) mine.lost.abort('superseded');
+  if (answer === 0) mine.lost.abort('superseded');
+  // A Redis that has lost everything refuses nothing: the attempt goes on, and is known again.
+  if (answer === -1) await restore(o, claim.record, mine.job, mine.token);
 }

@@ -27,7 +27,8 @@ return 'created'
 /**
  * KEYS run, lock. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON)
  * → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries}
- * An unfinished attempt found here is of a worker that died: it is closed, and counted.
+ * An unfinished attempt found here is of a worker that died: it is closed, and counted; but one of this same claim is this
+ * request's own, repeated since its answer was lost.
  */
 export const claimScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return {'gone'} end
@@ -39,6 +40,8 @@ if result then
 end
 local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
 local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
+local open = n > 0 and redis.call('HEXISTS', KEYS[1], 'e' .. n) == 0
+if open and cjson.decode(redis.call('HGET', KEYS[1], 'a' .. n)).claim == cjson.decode(ARGV[4]).claim then return {'run', n, retries} end
 if n > 0 and redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[5]) == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then return {'cancel', n} end
 if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n, retries} end
@@ -50,9 +53,10 @@ return {'run', n, retries}
 /**
  * The commit: a result counts only from the newest attempt's own claim, while nobody else holds the lock.
  * KEYS run, lock, runs of outcome, cancelling, accepting. ARGV id, token, attempt, claim ('' for no attempt's), result, end
- * of the attempt ('' for none), created (ms) → committed | already | superseded
+ * of the attempt ('' for none), created (ms) → committed | already | superseded | gone (Redis has lost the record)
  */
 export const commitScript = script(`
+if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
 local known = redis.call('HGET', KEYS[1], 'result')
 if known then
   local claim = cjson.decode(known).claim
@@ -79,16 +83,21 @@ return 'committed'
 export const closeAttemptScript = script(`
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return -1 end
 if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[1])).claim ~= ARGV[2] then return -1 end
-redis.call('HSETNX', KEYS[1], 'e' .. ARGV[1], ARGV[3])
+local closed = redis.call('HSETNX', KEYS[1], 'e' .. ARGV[1], ARGV[3])
 if ARGV[4] == '' then return 0 end
+-- A dead worker's attempt is closed before a retry of it is counted.
+if ARGV[4] == 'retries' then closed = redis.call('HSETNX', KEYS[1], 'r' .. ARGV[1], 1) end
+if closed == 0 then return tonumber(redis.call('HGET', KEYS[1], ARGV[4]) or '0') end
 if ARGV[4] == 'retries' then redis.call('HDEL', KEYS[1], 'deaths', 'faults') end
 return redis.call('HINCRBY', KEYS[1], ARGV[4], 1)
 `);
 
 /**
- * Takes an expired lock again. KEYS run, lock, active. ARGV id, token, attempt, claim, duration (ms) → 1 held | 0 refused
+ * Takes an expired lock again. KEYS run, lock, active. ARGV id, token, attempt, claim, duration (ms) → 1 held | 0 refused | -1 Redis has lost the record
  */
 export const retakeScript = script(`
+if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return -1 end
+if redis.call('HEXISTS', KEYS[1], 'result') == 1 then return 0 end
 local lock = redis.call('GET', KEYS[2])
 if lock and lock ~= ARGV[2] then return 0 end
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[3] then return 0 end
@@ -96,6 +105,28 @@ if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[3])).claim ~= ARGV[4] th
 if not redis.call('LPOS', KEYS[3], ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
 return 1
+`);
+
+/**
+ * Writes again what a Redis that came back empty has lost of a run that is being executed: its record, and BullMQ's job as an active
+ * one, so that whatever follows finds all as it was.
+ * KEYS run, run-ids, runs, runs of platform, platforms, runs of job, lock, active, BullMQ's job. ARGV id, spec, created (ms), platform,
+ * job, token, lock duration (ms), newest attempt, then name, data and opts of BullMQ's job, its priority, then field and value of each
+ * attempt's start and end → restored | known
+ */
+export const restoreScript = script(`
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
+redis.call('HSET', KEYS[1], 'spec', ARGV[2], 'n', ARGV[8], unpack(ARGV, 13))
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+redis.call('SADD', KEYS[5], ARGV[4])
+if ARGV[5] ~= '' then redis.call('ZADD', KEYS[6], ARGV[3], ARGV[1]) end
+if redis.call('EXISTS', KEYS[9]) == 1 then return 'restored' end
+redis.call('SET', KEYS[7], ARGV[6], 'PX', ARGV[7])
+redis.call('LPUSH', KEYS[8], ARGV[1])
+redis.call('HSET', KEYS[9], 'name', ARGV[9], 'data', ARGV[10], 'opts', ARGV[11], 'timestamp', ARGV[3], 'delay', 0, 'priority', ARGV[12], 'ats', 1)
+return 'restored'
 `);
 
 /** KEYS run, cancelling. ARGV id, request → gone | finished | requested */

@@ -4,10 +4,10 @@ import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
 import { AttemptRecord, CancelRequest, type RunRecord, RunResult, RunSpec } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
-import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
+import { bullActiveKey, bullJobKey, bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { BuilderError } from '../service/errors.ts';
-import { claimScript, closeAttemptScript, commitScript, createScript } from './record-scripts.ts';
+import { claimScript, closeAttemptScript, commitScript, createScript, restoreScript } from './record-scripts.ts';
 
 export const AttemptStart = AttemptRecord.pick({ claim: true, worker: true, startedAt: true });
 export type AttemptStart = z.infer<typeof AttemptStart>;
@@ -70,6 +70,8 @@ export async function claimAttempt(redis: Redis, request: ClaimRequest): Promise
   }
 }
 
+export type Committed = 'committed' | 'already' | 'superseded' | 'gone';
+
 export interface Commit {
   spec: RunSpec;
   /** The lock's token; '' when the server commits for a worker that is gone. */
@@ -81,8 +83,8 @@ export interface Commit {
   end: AttemptEnd | null;
 }
 
-/** Makes a result the run's one result; `superseded` and `already` mean that it does not count. */
-export async function commitResult(redis: Redis, commit: Commit): Promise<'committed' | 'already' | 'superseded'> {
+/** Makes a result the run's one result; `superseded` and `already` mean that it does not count, `gone` that there is no record. */
+export async function commitResult(redis: Redis, commit: Commit): Promise<Committed> {
   const { spec } = commit;
   const answer = await runScript(
     redis,
@@ -104,7 +106,7 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<'commi
       Date.parse(spec.createdAt),
     ],
   );
-  return answer as 'committed' | 'already' | 'superseded';
+  return answer as Committed;
 }
 
 /** Closes an attempt that has no result: interrupted, superseded, to be retried, or stopped by a fault of builder; the last two are counted. */
@@ -113,6 +115,46 @@ export async function closeAttempt(
   o: { id: string; attempt: number; claim: string; end: AttemptEnd; count?: 'faults' | 'retries' },
 ): Promise<number> {
   return Number(await runScript(redis, closeAttemptScript, [keys.run(o.id)], [o.attempt, o.claim, JSON.stringify(o.end), o.count ?? '']));
+}
+
+/** What BullMQ knows of a job that a worker holds. */
+export interface HeldJob {
+  token: string;
+  name: string;
+  data: object;
+  opts: object & { priority?: number };
+}
+
+/** Gives a Redis that came back empty what it has lost of a run that is being executed; `known` leaves all as it is. */
+export async function restoreRun(redis: Redis, { spec, attempts }: RunRecord, job: HeldJob): Promise<'restored' | 'known'> {
+  const queue = runQueue(spec.platform);
+  const fields = attempts.flatMap(({ number, claim, worker, startedAt, ...end }) => [
+    `a${number}`,
+    JSON.stringify({ claim, worker, startedAt }),
+    ...(end.outcome === null ? [] : [`e${number}`, JSON.stringify(end)]),
+  ]);
+  const answer = await runScript(
+    redis,
+    restoreScript,
+    [
+      keys.run(spec.id),
+      keys.runIds,
+      keys.runs,
+      keys.runsOfPlatform(spec.platform),
+      keys.platforms,
+      keys.runsOfJob(spec.job ?? ''),
+      bullLockKey(queue, spec.id),
+      bullActiveKey(queue),
+      bullJobKey(queue, spec.id),
+    ],
+    [
+      ...[spec.id, JSON.stringify(spec), Date.parse(spec.createdAt), spec.platform, spec.job ?? ''],
+      ...[job.token, limits.lockDurationMs, attempts.length],
+      ...[job.name, JSON.stringify(job.data), JSON.stringify(job.opts), job.opts.priority ?? 0],
+      ...fields,
+    ],
+  );
+  return answer === 'restored' ? 'restored' : 'known';
 }
 
 export async function readRecord(redis: Redis, id: string): Promise<RunRecord | null> {

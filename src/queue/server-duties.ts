@@ -11,6 +11,7 @@ import type { StoreScript } from './execute.ts';
 import type { Queues } from './queues.ts';
 import { olderScript } from './record-scripts.ts';
 import { readRecord } from './records.ts';
+import { createIdentityCheck } from './redis-identity.ts';
 import { completeTicks, consumeTicks } from './ticks.ts';
 
 const SWEEP_PAGE = 500;
@@ -22,7 +23,9 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
   const connection = connect(queues.redisUrl, 'patient');
   const ticks = consumeTicks(queues, o.storeScript, connection);
   const abandoned = watchAbandoned(queues, connection);
+  const checkIdentity = createIdentityCheck(queues);
   const sweeps = [
+    every(limits.sweepIntervalMs, 'identity', queues, checkIdentity),
     every(limits.sweepIntervalMs, 'sweep', queues, async () => {
       await completeAccepting(queues);
       await settleCancelling(queues);

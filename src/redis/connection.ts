@@ -7,18 +7,23 @@ export type { Redis };
 
 /**
  * `command`: fails a command at once while Redis is away (for answers to people). `patient`: waits and repeats, for
- * BullMQ and blocking reads, whose callers have bounds of their own.
+ * BullMQ and blocking reads, whose callers have bounds of their own. `single`: never connects again, so that no command is
+ * repeated after an outage.
  */
-export type ConnectionKind = 'command' | 'patient';
+export type ConnectionKind = 'command' | 'patient' | 'single';
 
 export function connect(redisUrl: string, kind: ConnectionKind): Redis {
   const options: RedisOptions = {
     maxRetriesPerRequest: kind === 'command' ? 1 : null,
+    // A network that drops packets breaks no connection: without these a program would wait for its answers for many minutes.
+    socketTimeout: kind === 'command' ? limits.redisAnswerMsMax : limits.redisBlockedAnswerMsMax,
+    // ioredis keeps what was sent over a dead connection until there is a good one, whatever maxRetriesPerRequest says.
+    ...(kind === 'command' ? { commandTimeout: 2 * limits.redisAnswerMsMax } : {}),
     enableOfflineQueue: true,
     enableReadyCheck: true,
     connectTimeout: 5_000,
     keepAlive: 10_000,
-    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
+    retryStrategy: (times) => (kind === 'single' ? null : Math.min(50 * 2 ** Math.min(times, 6), 2_000)),
   };
   const redis = new Redis(
     redisUrl.startsWith('unix:')
@@ -60,10 +65,17 @@ export async function waitForRedis(redis: Redis, redisUrl: string): Promise<void
 
 /** True for the errors that ioredis gives while Redis cannot be reached or cannot serve. */
 export function isRedisAway(thrown: unknown): boolean {
-  return /max retries per request|Connection is closed|ECONNREFUSED|ECONNRESET|ENOENT|ETIMEDOUT|^(LOADING|READONLY|OOM|MASTERDOWN|MISCONF)/i.test(
-    oneLine(thrown),
-  );
+  return AWAY.test(oneLine(thrown));
 }
+
+const AWAY = new RegExp(
+  [
+    'max retries per request|Connection is closed|aborted due to connection close|Socket timeout|Command timed out|isn.t writeable',
+    'ECONNREFUSED|ECONNRESET|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH',
+    '^(LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|CLUSTERDOWN|BUSY)\\b',
+  ].join('|'),
+  'i',
+);
 
 function fromUrl(redisUrl: string): RedisOptions {
   const url = new URL(redisUrl);

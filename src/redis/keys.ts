@@ -20,6 +20,15 @@ export function bullLockKey(queue: string, jobId: string): string {
   return `${BULL_PREFIX}:${queue}:${jobId}:lock`;
 }
 
+/** BullMQ's list of the jobs that workers hold, and its hash of one job. */
+export function bullActiveKey(queue: string): string {
+  return `${BULL_PREFIX}:${queue}:active`;
+}
+
+export function bullJobKey(queue: string, jobId: string): string {
+  return `${BULL_PREFIX}:${queue}:${jobId}`;
+}
+
 const own = (name: string): string => `{builder}:b:${name}`;
 
 export const keys = {
@@ -40,6 +49,8 @@ export const keys = {
   accepting: own('accepting'),
   /** Sorted set: unfinished runs asked to be cancelled, by time (Redis's clock, ms). */
   cancelling: own('cancelling'),
+  /** String, for ever: made by the first server; a Redis without it, or with another, has lost what it had. */
+  identity: own('identity'),
   /** Sets, for ever. */
   platforms: own('platforms'),
   droppedPlatforms: own('dropped-platforms'),

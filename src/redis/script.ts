@@ -12,7 +12,7 @@ export function script(lua: string): Script {
 }
 
 /** Runs a script atomically in Redis; a Redis that has forgotten it (restart) is sent it again. */
-export async function runScript(redis: Redis, one: Script, keys: string[], args: (string | number)[]): Promise<unknown> {
+export async function runScript(redis: Redis, one: Script, keys: string[], args: (string | number | Buffer)[]): Promise<unknown> {
   try {
     return await redis.evalsha(one.sha1, keys.length, ...keys, ...args);
   } catch (cause) {

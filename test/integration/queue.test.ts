@@ -16,6 +16,8 @@ import { startRedis, type TestRedis } from '../support/redis.ts';
 import { specOf } from '../support/specs.ts';
 import { until } from '../support/until.ts';
 
+const NEVER = new AbortController().signal;
+
 const logger = createLogger('test', 'silent');
 const storeScript = async (text: string) => ({ sha256: '0'.repeat(64), bytes: text.length });
 let redis: TestRedis;
@@ -187,7 +189,7 @@ describe('fencing', () => {
 
   it('refuses the result of an attempt that another one has replaced', async () => {
     const { spec, lock } = await activeRun();
-    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
+    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: NEVER, restore: async () => undefined };
     await queues.redis.set(lock, 'one');
     expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
     await queues.redis.set(lock, 'two');
@@ -203,9 +205,16 @@ describe('fencing', () => {
     expect(record?.attempts[0]?.outcome).toBe('superseded');
   });
 
+  it('takes a claim that is repeated, since its answer was lost, for the same attempt', async () => {
+    const { spec, lock } = await activeRun();
+    await queues.redis.set(lock, 'one');
+    for (const _ of [1, 2]) expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
+    expect((await readRecord(queues.redis, spec.id))?.attempts).toHaveLength(1);
+  });
+
   it('accepts the result of a worker whose lock expired while nobody else took the run', async () => {
     const { spec, lock } = await activeRun();
-    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
+    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: NEVER, restore: async () => undefined };
     await queues.redis.set(lock, 'one');
     await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'));
     await queues.redis.del(lock);
@@ -215,7 +224,7 @@ describe('fencing', () => {
 
   it('lets a redelivery adopt a committed result, and runs again when BullMQ counts one attempt more', async () => {
     const { spec, lock } = await activeRun();
-    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: new AbortController().signal };
+    const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: NEVER, restore: async () => undefined };
     await queues.redis.set(lock, 'one');
     await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'));
     await commitResult(queues.redis, {

@@ -1,4 +1,4 @@
-/** A real Redis for a test file: a process of its own on a unix socket in a temporary folder. */
+/** A real Redis for a test file: a process of its own on a unix socket in a temporary folder, on request on loopback too. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { connect as connectSocket } from 'node:net';
@@ -8,6 +8,8 @@ import { until } from './until.ts';
 
 export interface TestRedis {
   url: string;
+  /** On loopback. */
+  tcpUrl: string;
   pid: number;
   /** Ends it as the power switch would. */
   kill(): Promise<void>;
@@ -18,7 +20,8 @@ export interface TestRedis {
 
 const FETCHED = fileURLToPath(new URL('../../.tools/bin/redis-server', import.meta.url));
 
-export async function startRedis(): Promise<TestRedis> {
+/** `port`: listens there on loopback as well. */
+export async function startRedis(port = 0): Promise<TestRedis> {
   const folder = tempFolder();
   // Unix sockets have short names: the clients' folder is the checkout, so a relative path is enough.
   const socket = `${folder.path}/r.sock`;
@@ -27,7 +30,9 @@ export async function startRedis(): Promise<TestRedis> {
     const program = existsSync(FETCHED) ? FETCHED : 'redis-server';
     const options = [
       '--port',
-      '0',
+      String(port),
+      '--bind',
+      '127.0.0.1',
       '--unixsocket',
       'r.sock',
       '--appendonly',
@@ -53,6 +58,7 @@ export async function startRedis(): Promise<TestRedis> {
   await start();
   return {
     url: `unix:${socket}`,
+    tcpUrl: `redis://127.0.0.1:${port}`,
     get pid() {
       return child?.pid ?? 0;
     },
