@@ -14,6 +14,9 @@ node -e 'var v = process.versions.node.split("."); process.exit(v[0] > 20 || (v[
 command -v npm >/dev/null 2>&1 || refuse 'expected npm on the PATH, got none: it comes with Node'
 command -v perl >/dev/null 2>&1 || refuse 'expected perl on the PATH (workers start scripts with it), got none: install perl'
 
+# npm would empty what the link leads to.
+[ ! -L node_modules ] || refuse 'expected node_modules to be a folder of this checkout, got a link: remove it'
+
 echo 'builder: installing npm packages' >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

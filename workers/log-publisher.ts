@@ -58,17 +58,23 @@ export function startPublisher(o: PublisherOptions): Publisher {
     back.abort();
   };
   o.redis.on('ready', doubt);
+  // Once each: a promise per round would leave a listener per round.
+  const ends = [aborted(finish.signal), aborted(stopped.signal)];
+  let returned = aborted(back.signal);
   const loop = (async (): Promise<void> => {
     while (!stopped.signal.aborted) {
       const growth = o.spool.grown();
-      if (back.signal.aborted) back = new AbortController();
+      if (back.signal.aborted) {
+        back = new AbortController();
+        returned = aborted(back.signal);
+      }
       const step = await drain(o, progress).catch((cause: unknown) => {
         o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
         return 'fault' as const;
       });
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
       else if (step === 'idle' && progress.finishing) return;
-      else if (step === 'idle') await Promise.race([growth, aborted(finish.signal), aborted(stopped.signal), aborted(back.signal)]);
+      else if (step === 'idle') await Promise.race([growth, returned, ...ends]);
     }
   })().finally(() => o.redis.off('ready', doubt));
   return {

@@ -73,11 +73,9 @@ async function* folderInputs(place: Place, options: CollectOptions): AsyncGenera
       yield* folderInputs({ folder: source, dest: path }, options);
     } else if (entry.isFile()) {
       yield fileInput(source, path, await statOf(source, source));
-    } else if (entry.isSymbolicLink()) {
-      // A link may lead anywhere, and a run's folder has no place for one: who sends the folder decides what is meant.
-      throw new BuilderError('invalid-value', `expected files and folders as input, got the symbolic link ${visible(source)}`);
     } else {
-      options.warn(`input left out: ${visible(source)} is neither a file nor a folder`);
+      // A link may lead anywhere, and one that leads nowhere must not stop the others.
+      options.warn(`input left out: ${visible(source)} is ${entry.isSymbolicLink() ? 'a symbolic link' : 'neither a file nor a folder'}`);
     }
   }
 }

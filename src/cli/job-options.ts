@@ -5,7 +5,7 @@ import { checkName } from '../job/names.ts';
 import { NETWORKS, PRIORITIES, type RunOptions } from '../job/run.ts';
 import { parseSize } from '../job/size.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { describeIssues } from '../service/zod-message.ts';
+import { describeIssues, wordsFor } from '../service/zod-message.ts';
 import type { Client } from './client.ts';
 import type { Options, Session, Values } from './command.ts';
 import { collectInputs } from './inputs.ts';
@@ -82,12 +82,15 @@ export function readPairs(flag: string, texts: string[]): Record<string, string>
 }
 
 interface Schema<T> {
-  safeParse(value: unknown): { success: true; data: T } | { success: false; error: { issues: { path: PropertyKey[]; message: string }[] } };
+  safeParse(
+    value: unknown,
+    params: { error: typeof wordsFor },
+  ): { success: true; data: T } | { success: false; error: { issues: { path: PropertyKey[]; message: string }[] } };
 }
 
 /** The body of a request as its schema has it, so that a refused value is known before anything is sent. */
 export function checkBody<T>(schema: Schema<T>, body: unknown): T {
-  const result = schema.safeParse(body);
+  const result = schema.safeParse(body, { error: wordsFor });
   if (result.success) return result.data;
   throw new BuilderError('invalid-value', describeIssues(result.error.issues));
 }

@@ -13,6 +13,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 process.stderr.on('error', () => undefined);
 
+// A token given as a flag is not for everybody who may look at the list of processes.
+process.title = 'builder';
 // Should ever nothing be left to wait for before there is an answer, that is no success.
 process.exitCode = FAULT_EXIT;
 const code = await runCommandLine(process.argv.slice(2), processIo());

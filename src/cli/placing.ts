@@ -5,6 +5,7 @@ import { type FileHandle, lstat, mkdir, open, realpath, rename, rm, rmdir } from
 import { dirname, join } from 'node:path';
 import type { Artifact } from '../job/artifact.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { makeFolder as makeFolders } from '../service/make-folder.ts';
 import { visible } from './output.ts';
 
 export interface Placing {
@@ -17,10 +18,14 @@ export interface Placing {
 /** The folder itself may be reached through links, because the user named it; below it no link is followed. */
 export async function openPlacing(folder: string): Promise<Placing> {
   const made: string[] = [];
-  const first = await mkdir(folder, { recursive: true }).catch((cause) => {
+  const isNew = await lstat(folder).then(
+    () => false,
+    () => true,
+  );
+  await makeFolders(folder).catch((cause) => {
     throw notWritten(folder, cause);
   });
-  if (first !== undefined) made.push(folder);
+  if (isNew) made.push(folder);
   const root = await realpath(folder);
   const ready = new Map<string, Promise<void>>();
   const folderFor = (path: string): Promise<void> => {
@@ -58,7 +63,8 @@ async function placeFile({ folder, target, artifact, content }: PlaceFile): Prom
   try {
     try {
       await writeChecked(file, artifact, content);
-      await file.chmod(artifact.mode);
+      // Whoever fetched it may read it, whatever the script did to its own copy.
+      await file.chmod(artifact.mode | 0o600);
     } finally {
       await file.close();
     }

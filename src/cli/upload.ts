@@ -54,7 +54,13 @@ async function digestOf(file: FileHandle, input: LocalInput): Promise<string> {
   const before = await file.stat();
   if (before.size !== input.bytes) throw changed(input);
   const hash = createHash('sha256');
-  for await (const chunk of bytesOf(file, input)) hash.update(chunk);
+  let bytes = 0;
+  for await (const chunk of bytesOf(file, input)) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  // Files of /proc tell no size and have content all the same.
+  if (bytes === 0 && (await file.read(Buffer.alloc(1), 0, 1, 0)).bytesRead > 0) throw unreadable(input, new Error('it tells no size'));
   const after = await file.stat();
   if (after.size !== before.size || after.mtimeMs !== before.mtimeMs) throw changed(input);
   return hash.digest('hex');

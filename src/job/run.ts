@@ -167,12 +167,13 @@ const NO_LOG = { lines: 0, bytes: 0, sha256: '', truncated: false, missing: 0 };
 export function runView(record: RunRecord, queued: Exclude<RunState, 'finished'>): Run {
   const { spec, attempts, result, cancel } = record;
   const last = attempts.at(-1);
-  const running = result === null && queued === 'running';
+  // BullMQ calls a job active before an attempt of it is open, and when its attempt is closed already.
+  const running = result === null && queued === 'running' && last !== undefined && last.outcome === null;
   return {
     id: spec.id,
     job: spec.job,
     platform: spec.platform,
-    state: result === null ? queued : 'finished',
+    state: result !== null ? 'finished' : queued === 'running' && !running ? 'waiting' : queued,
     outcome: result?.outcome ?? null,
     exitCode: result?.exitCode ?? null,
     signal: result?.signal ?? null,

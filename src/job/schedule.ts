@@ -48,7 +48,7 @@ export function periodFrom(period: Period, nowMs: number): Schedule {
 export function cronSchedule(cron: string, tz: string): Schedule {
   checkTimeZone(tz);
   const fields = cron.trim().split(/\s+/);
-  if (!cron.trim().startsWith('@') && fields.length !== 5 && fields.length !== 6) {
+  if (!cron.trim().startsWith('@') && fields.length !== 5) {
     throw new InvalidValue(`expected a cron expression of 5 fields such as '30 2 * * *', got ${JSON.stringify(cron)}`);
   }
   try {

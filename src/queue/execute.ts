@@ -51,6 +51,6 @@ async function scriptFor(queues: Queues, storeScript: StoreScript, definition: J
 
 async function templateOf(queues: Queues, name: string): Promise<Template> {
   const template = await getTemplate(queues, name);
-  if (template === null) throw new BuilderError('not-found', `no such template: ${name} (builder template set ${name} PLATFORM SCRIPT)`);
+  if (template === null) throw new BuilderError('not-found', `no such template: ${name} (builder template set ${name} PLATFORM=FILE)`);
   return template;
 }

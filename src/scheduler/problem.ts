@@ -33,7 +33,8 @@ export function sendProblem(reply: FastifyReply, error: BuilderError): FastifyRe
 export function errorHandler(logger: Logger): (thrown: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => FastifyReply {
   return (thrown, request, reply) => {
     // The client went away in the middle of its body: nobody reads the answer.
-    if (request.raw.aborted) return sendProblem(reply, new BuilderError('usage', 'expected a whole request, got a part of one'));
+    if (request.raw.aborted && !(thrown instanceof BuilderError))
+      return sendProblem(reply, new BuilderError('usage', 'expected a whole request, got a part of one'));
     const error = toBuilderError(thrown);
     if (error.code === 'internal') {
       logger.error({ route: request.routeOptions.url, method: request.method, error: thrown.stack ?? oneLine(thrown) }, 'a request failed');

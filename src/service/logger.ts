@@ -1,5 +1,6 @@
 /** The programs' own log: JSON lines on stderr, for operators and their tools. */
-import { destination, type Logger as PinoLogger, pino } from 'pino';
+import { writeSync } from 'node:fs';
+import { type Logger as PinoLogger, pino } from 'pino';
 
 export type Logger = PinoLogger;
 
@@ -20,5 +21,14 @@ const REDACTED = [
 ];
 
 export function createLogger(program: string, level: string): Logger {
-  return pino({ level, base: { program }, redact: REDACTED, timestamp: pino.stdTimeFunctions.isoTime }, destination({ fd: 2, sync: true }));
+  return pino({ level, base: { program }, redact: REDACTED, timestamp: pino.stdTimeFunctions.isoTime }, { write: writeToStderr });
+}
+
+/** A log that finds no room is lost; what it tells of must go on. */
+function writeToStderr(line: string): void {
+  try {
+    writeSync(2, line);
+  } catch {
+    // A full disk, a closed pipe: there is nobody to tell.
+  }
 }

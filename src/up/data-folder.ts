@@ -20,7 +20,8 @@ export interface DataFolder {
   remember(program: string, pid: number): Promise<void>;
   /** Children of an `up` that died; they end by themselves when they notice. */
   orphans(): Promise<string[]>;
-  release(): Promise<void>;
+  /** Gives it back; what could not be started for the first time leaves nothing behind. */
+  release(o: { served: boolean }): Promise<void>;
 }
 
 const LOG_BYTES_MAX = 16 * 1024 * 1024;
@@ -31,6 +32,10 @@ export async function openDataFolder(given: string): Promise<DataFolder> {
   const path = resolve(given);
   const own = (name: string): string => join(path, name);
   try {
+    const isNew = await stat(path).then(
+      () => false,
+      () => true,
+    );
     await makeFolder(path, 0o700);
     await takeLock(own('owner'));
     for (const folder of ['redis', 'store', 'work', 'logs', 'children']) await makeFolder(own(folder), 0o700);
@@ -49,7 +54,7 @@ export async function openDataFolder(given: string): Promise<DataFolder> {
         const alive = await Promise.all(known.map(isAlive));
         return known.filter((_, index) => alive[index]);
       },
-      release: () => rm(own('owner'), { force: true }),
+      release: async ({ served }) => (isNew && !served ? rm(path, { recursive: true, force: true }) : rm(own('owner'), { force: true })),
     };
   } catch (cause) {
     if (cause instanceof BuilderError) throw cause;

@@ -57,12 +57,14 @@ async function up(flags: Flags): Promise<void> {
   // Read before the folder is changed: they may name files relative to it.
   const secrets = secretVariables();
   const data = await openDataFolder(flags.data);
-  life.onRelease('data folder', data.release);
+  let served = false;
+  life.onRelease('data folder', () => data.release({ served }));
   try {
     // The programs name Redis's socket relative to it.
     process.chdir(data.path);
     const system = await Promise.race([startSystem({ ...flags, secrets, data, logger, life }), aborted(life.draining)]);
     if (system === undefined) return;
+    served = true;
     const client = `${JSON.stringify({ server: system.url, token: data.token })}\n`;
     await writeWhole(join(data.path, 'client.json'), client);
     await writeWhole(join(clientConfigHome(), 'builder', 'client.json'), client).catch((cause: Error) =>

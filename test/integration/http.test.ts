@@ -144,9 +144,11 @@ describe('a job', () => {
     expect((await post('/jobs/orb-1/execute')).json.runs).toMatchObject([{ platform: 'orb-a' }]);
     expect((await post('/jobs/orb-1/execute', { platform: 'orb-b' })).status).toBe(409);
     expect((await api('/platforms')).json.platforms).toContainEqual({ name: 'orb-b', dropped: true, workers: 0 });
+    expect((await api('/templates/orb', { method: 'DELETE' })).status).toBe(409);
+    expect((await api('/jobs/orb-1')).json.platforms).toHaveLength(2);
+    expect((await api('/jobs/orb-1', { method: 'DELETE' })).status).toBe(204);
     expect((await api('/templates/orb', { method: 'DELETE' })).status).toBe(204);
     expect((await api('/templates/orb')).status).toBe(404);
-    expect((await api('/jobs/orb-1')).json.platforms).toEqual([]);
     expect((await put('/templates/empty', { scripts: {} })).status).toBe(422);
   });
 });

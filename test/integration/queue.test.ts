@@ -208,7 +208,8 @@ describe('fencing', () => {
   it('takes a claim that is repeated, since its answer was lost, for the same attempt', async () => {
     const { spec, lock } = await activeRun();
     await queues.redis.set(lock, 'one');
-    for (const _ of [1, 2]) expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
+    for (const _ of [1, 2])
+      expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
     expect((await readRecord(queues.redis, spec.id))?.attempts).toHaveLength(1);
   });
 

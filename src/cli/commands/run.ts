@@ -50,7 +50,10 @@ async function scriptOf(script: string | undefined, command: string | undefined,
 }
 
 async function onlyPlatform(client: Client): Promise<string> {
-  const names = (await client.platforms()).map((one) => one.name).sort();
+  const taking = (await client.platforms()).filter((one) => !one.dropped);
+  // One that nobody works on, a name misspelt once, does not stand in the way of the one that is meant.
+  const served = taking.filter((one) => one.workers > 0);
+  const names = (served.length > 0 ? served : taking).map((one) => one.name).sort();
   if (names.length === 1 && names[0] !== undefined) return names[0];
   if (names.length === 0) throw new BuilderError('usage', 'expected --platform P, because no platform is known yet: start a worker');
   throw new BuilderError('usage', `expected --platform P, because there are several: ${names.join(', ')}`);

@@ -14,9 +14,14 @@ const Query = z.strictObject({ attempt: z.coerce.number().int().min(1).optional(
 
 type ByPath = { Params: { id: string; '*': string } };
 
+/** Manifests never change: the newest few are kept, by path, for those who fetch every file of a run. */
+const MANIFESTS_KEPT = 16;
+
 export function artifactRoutes(app: FastifyInstance, context: ServerContext): void {
+  const manifests = new Map<string, Map<string, Artifact>>();
+  const artifactsOf = (id: string, query: unknown) => findArtifacts(context, manifests, { name: id, ...parse(Query, query) });
   app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request) => ({
-    artifacts: await artifactsOf(context, request.params.id, parse(Query, request.query)),
+    artifacts: [...(await artifactsOf(request.params.id, request.query)).values()],
   }));
   app.route<ByPath>({
     method: ['GET', 'HEAD'],
@@ -24,7 +29,7 @@ export function artifactRoutes(app: FastifyInstance, context: ServerContext): vo
     exposeHeadRoute: false,
     handler: async (request, reply) => {
       const path = request.params['*'];
-      const artifact = (await artifactsOf(context, request.params.id, parse(Query, request.query))).find((one) => one.path === path);
+      const artifact = (await artifactsOf(request.params.id, request.query)).get(path);
       if (artifact === undefined)
         throw new BuilderError('not-found', `no such artifact of run ${request.params.id}: ${JSON.stringify(path)}`);
       return sendArtifact(context, request, reply, artifact);
@@ -33,13 +38,24 @@ export function artifactRoutes(app: FastifyInstance, context: ServerContext): vo
 }
 
 /** Empty for a run that left none, or has not ended; of an attempt that does not count only when it is asked for. */
-async function artifactsOf({ queues, store }: ServerContext, name: string, { attempt }: z.infer<typeof Query>): Promise<Artifact[]> {
+async function findArtifacts(
+  { queues, store }: ServerContext,
+  kept: Map<string, Map<string, Artifact>>,
+  { name, attempt }: z.infer<typeof Query> & { name: string },
+): Promise<Map<string, Artifact>> {
   const id = await resolveRunId(queues, name);
   const record = await readRecord(queues.redis, id);
   const number = attempt ?? record?.result?.attempt;
   const claim = attempt === undefined ? record?.result?.claim : record?.attempts.find((one) => one.number === attempt)?.claim;
-  if (number === undefined || claim == null) return [];
-  return (await readManifest(store, id, number, claim))?.artifacts ?? [];
+  if (number === undefined || claim == null) return new Map();
+  const key = `${id}/${number}-${claim}`;
+  const known = kept.get(key);
+  if (known !== undefined) return known;
+  const manifest = await readManifest(store, id, number, claim);
+  const byPath = new Map(manifest?.artifacts.map((artifact) => [artifact.path, artifact]));
+  if (manifest !== null) kept.set(key, byPath);
+  for (const oldest of kept.keys()) if (kept.size > MANIFESTS_KEPT) kept.delete(oldest);
+  return byPath;
 }
 
 async function sendArtifact(

@@ -6,8 +6,10 @@ import { JobDefinition } from '../../job/definition.ts';
 import { limits } from '../../job/limits.ts';
 import { checkName, newRunId } from '../../job/names.ts';
 import { parseMoment } from '../../job/schedule.ts';
+import { parametersOf } from '../../job/template.ts';
 import { getJob, listJobs, putJob, removeJob, rescheduleJob } from '../../queue/definitions.ts';
 import { specsOfJob } from '../../queue/execute.ts';
+import { getTemplate } from '../../queue/templates.ts';
 import { viewsOf } from '../../queue/view.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
@@ -88,8 +90,22 @@ async function definitionOf(context: ServerContext, { name, wanted, known }: Wan
   });
   // A template or parameter that is missing is told now, not at the first tick.
   const specs = await specsOfJob(context.queues, context.storeScript, { definition, trigger: 'schedule', idOf: newRunId });
+  await checkParams(context, template, params ?? {});
   if (specs.length === 0) throw new BuilderError('invalid-value', `expected a template with a script, got ${template}`);
   return definition;
+}
+
+/** A parameter that no script of the template has is a misspelt one. */
+async function checkParams({ queues }: ServerContext, template: string | undefined, params: Record<string, string>): Promise<void> {
+  const found = template === undefined ? null : await getTemplate(queues, template);
+  const known = new Set(Object.values(found?.scripts ?? {}).flatMap(parametersOf));
+  const unknown = Object.keys(params).find((name) => !known.has(name));
+  if (found !== null && unknown !== undefined) {
+    throw new BuilderError(
+      'invalid-value',
+      `expected a parameter of the template ${template} (${[...known].join(', ') || 'it has none'}), got ${unknown}`,
+    );
+  }
 }
 
 async function sourceOf(

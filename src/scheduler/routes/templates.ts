@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { PutTemplate } from '../../job/api.ts';
 import { checkName } from '../../job/names.ts';
+import { listJobs } from '../../queue/definitions.ts';
 import { getTemplate, listTemplates, putTemplate, removeTemplate } from '../../queue/templates.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { parse } from '../parse.ts';
@@ -25,6 +26,11 @@ export function templateRoutes(app: FastifyInstance, { queues }: ServerContext):
     return reply.status(known === null ? 201 : 200).send({ name, scripts });
   });
   app.delete<Named>('/templates/:name', async (request, reply) => {
+    const users = (await listJobs(queues)).filter(({ source }) => source.kind === 'template' && source.template === request.params.name);
+    if (users.length > 0) {
+      const names = users.map(({ name }) => name).join(', ');
+      throw new BuilderError('conflict', `expected a template that no job uses, got ${request.params.name}, which is used by ${names}`);
+    }
     if (!(await removeTemplate(queues, request.params.name)))
       throw new BuilderError('not-found', `no such template: ${request.params.name}`);
     return reply.status(204).send();
