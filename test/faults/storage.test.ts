@@ -44,6 +44,25 @@ describe('the store', () => {
       await pool.stop();
     }
   });
+
+  it('that is away when a run begins: it is tried again, not refused as if its script had never been', async () => {
+    const pool = await startPool();
+    try {
+      const queued = await pool.submit('echo first');
+      await pool.finished(queued);
+      const worker = pool.workers.get('one');
+      worker?.child.kill('SIGSTOP');
+      const id = await pool.submit('echo begun');
+      renameSync(pool.storePath, `${pool.storePath}-away`);
+      worker?.child.kill('SIGCONT');
+      await until(() => worker?.stderr.includes('could not be prepared'), 'the worker to say so');
+      renameSync(`${pool.storePath}-away`, pool.storePath);
+      expect(await pool.finished(id)).toMatchObject({ outcome: 'succeeded' });
+      expect(await pool.log(id)).toContain('begun\n');
+    } finally {
+      await pool.stop();
+    }
+  });
 });
 
 onDisks('a full disk', () => {
