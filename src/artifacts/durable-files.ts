@@ -17,7 +17,8 @@ export interface DurableFiles {
   sweep(nowMs: number): Promise<void>;
 }
 
-const INCOMING = 'incoming';
+/** Made when the store is opened: a store without it is not there. */
+export const INCOMING = 'incoming';
 const TEMPORARY = /^(file|probe)-[0-9a-f-]{36}$/;
 /** Folders that are known to exist durably are remembered; more of them than this would only fill memory. */
 const KNOWN_FOLDERS_MAX = 10_000;

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { checkedContent } from './checked-content.ts';
-import { codeOf, type DurableFiles, guarded, openDurableFiles, writeWhole } from './durable-files.ts';
+import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, writeWhole } from './durable-files.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
@@ -19,7 +19,7 @@ export async function openFolderStore(path: string): Promise<Store> {
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
   const statBlob = (sha256: string): Promise<number | null> => {
     checkDigest(sha256);
-    return guard(orNull(stat(join(root, blobKey(sha256))).then((found) => found.size)));
+    return guard(orNull(root, async () => (await stat(join(root, blobKey(sha256)))).size));
   };
   return {
     statBlob: async (sha256) => statBlob(sha256),
@@ -31,7 +31,7 @@ export async function openFolderStore(path: string): Promise<Store> {
     },
     getBlob: async (sha256, range) => {
       checkDigest(sha256);
-      const file = await guard(orNull(open(join(root, blobKey(sha256)), 'r')));
+      const file = await guard(orNull(root, () => open(join(root, blobKey(sha256)), 'r')));
       if (file === null) throw new BuilderError('not-found', `expected a known blob, got ${sha256}`);
       return readRange(file, range);
     },
@@ -41,7 +41,7 @@ export async function openFolderStore(path: string): Promise<Store> {
     },
     getDocument: async (key) => {
       checkDocumentKey(key);
-      return guard(orNull(readFile(join(root, key))));
+      return guard(orNull(root, () => readFile(join(root, key))));
     },
     listDocuments: async (prefix) => {
       checkDocumentPrefix(prefix);
@@ -119,16 +119,29 @@ async function readRange(file: FileHandle, range: ByteRange | undefined): Promis
 }
 
 async function filesBelow(root: string, folder: string): Promise<string[]> {
-  const entries = await orNull(readdir(join(root, folder), { withFileTypes: true, recursive: true }));
+  const entries = await orNull(root, () => readdir(join(root, folder), { withFileTypes: true, recursive: true }));
   return (entries ?? []).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1));
 }
 
-/** A file that is not there is an answer, not a fault. */
-async function orNull<T>(work: Promise<T>): Promise<T | null> {
+/**
+ * A file that is not there is an answer, not a fault; but where the store's own folder is not there either (a disk that is not
+ * mounted), nothing is known of the file. It is looked for once more, since the store may have come back just now.
+ */
+async function orNull<T>(root: string, look: () => Promise<T>): Promise<T | null> {
   try {
-    return await work;
+    return await look();
   } catch (cause) {
-    if (['ENOENT', 'ENOTDIR'].includes(codeOf(cause))) return null;
+    if (!isMissing(cause)) throw cause;
+    await stat(join(root, INCOMING));
+  }
+  try {
+    return await look();
+  } catch (cause) {
+    if (isMissing(cause)) return null;
     throw cause;
   }
+}
+
+function isMissing(cause: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes(codeOf(cause));
 }

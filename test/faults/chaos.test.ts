@@ -12,6 +12,7 @@ it(
     const say = (text: string): void => void process.stderr.write(`${text}\n`);
     const { differences, ...figures } = await runChaos({ seed: SEED, minutes: MINUTES, say });
     say(`chaos: ${JSON.stringify(figures, null, 2)}`);
+    for (const difference of differences) say(`chaos: ${difference}`);
     expect(differences).toEqual([]);
   },
   MINUTES * 60_000 + RECONCILED_MS,

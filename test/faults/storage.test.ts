@@ -6,7 +6,7 @@ import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { until } from '../support/until.ts';
 
 const MIB = 1024 * 1024;
-const disks = { store: smallDisk(6), worker: smallDisk(3) };
+const disks = { store: smallDisk(24), worker: smallDisk(3) };
 const onDisks = disks.store !== null && disks.worker !== null ? describe : describe.skip;
 
 afterAll(() => {
@@ -44,6 +44,25 @@ describe('the store', () => {
       await pool.stop();
     }
   });
+
+  it('that is away when a run begins: it is tried again, not refused as if its script had never been', async () => {
+    const pool = await startPool();
+    try {
+      const queued = await pool.submit('echo first');
+      await pool.finished(queued);
+      const worker = pool.workers.get('one');
+      worker?.child.kill('SIGSTOP');
+      const id = await pool.submit('echo begun');
+      renameSync(pool.storePath, `${pool.storePath}-away`);
+      worker?.child.kill('SIGCONT');
+      await until(() => worker?.stderr.includes('could not be prepared'), 'the worker to say so');
+      renameSync(`${pool.storePath}-away`, pool.storePath);
+      expect(await pool.finished(id)).toMatchObject({ outcome: 'succeeded' });
+      expect(await pool.log(id)).toContain('begun\n');
+    } finally {
+      await pool.stop();
+    }
+  });
 });
 
 onDisks('a full disk', () => {
@@ -62,7 +81,7 @@ onDisks('a full disk', () => {
     const id = await pool.submit(MAKES_DATA, { env: { GO: go } });
     await pool.running(id);
     const filler = `${disks.store?.path}/filler`;
-    writeFileSync(filler, Buffer.alloc(5 * MIB));
+    writeFileSync(filler, Buffer.alloc(23 * MIB));
     writeFileSync(go, '');
     await until(() => pool.workers.get('one')?.stderr.includes('refused; trying again'), 'the worker to say so');
     expect((await pool.run(id)).state).toBe('running');
@@ -89,7 +108,7 @@ onDisks('a full disk', () => {
   });
 
   it('of the worker, filled by the files of the script: the script sees it, and ends as it wants', async () => {
-    const script = 'if ! head -c 9000000 /dev/zero > big; then rm big; echo no room; exit 9; fi';
+    const script = 'if ! head -c 9000000 /dev/zero > big 2> /dev/null; then rm big; echo no room; exit 9; fi';
     const run = await pool.finished(await pool.submit(script, { platform: 'small' }));
     expect(run).toMatchObject({ outcome: 'failed', exitCode: 9 });
     expect(await pool.log(run.id)).toContain('no room\n');
