@@ -13,6 +13,7 @@ import type { Executed, Execution } from './executor.ts';
 import type { RunCgroup } from './limits/run-cgroup.ts';
 import type { Mask } from './masker.ts';
 import { patiently } from './patience.ts';
+import { removeTree } from './remove-tree.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { ChosenSecrets } from './secrets.ts';
@@ -192,8 +193,17 @@ async function storeAttempt(
       outcome: 'lost',
       reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`,
     };
-    return { kind: 'ended', ending, log: await o.log.digest(), artifactCount: 0 };
+    const log = await logWithoutFiles(worker, folder, o.log);
+    await writeManifest(worker.store, manifestOf(worker, open, { ending, artifacts: [], log })).catch(() => undefined);
+    return { kind: 'ended', ending, log, artifactCount: 0 };
   }
+}
+
+/** The run's own files may be what fills the disk that its log, the store and Redis write to: they go first. */
+async function logWithoutFiles(worker: WorkerContext, folder: RunFolder, log: AttemptLog): Promise<LogDigest> {
+  await removeTree(folder.home).catch(() => undefined);
+  const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeFullMsMax), worker.forcing]);
+  return log.finish(deadline).catch(() => log.digest());
 }
 
 function manifestOf(

@@ -79,6 +79,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
   })().finally(() => o.redis.off('ready', doubt));
   return {
     finish: async (signal) => {
+      if (stopped.signal.aborted) throw new Error('the log could not be stored in time');
       progress.finishing = true;
       finish.abort();
       await Promise.race([loop, aborted(signal)]);

@@ -17,12 +17,15 @@ export interface Patience {
 
 /** Redis away, read-only or full, the store away or full; every other fault is thrown at once. */
 export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise<T> {
+  const startedMs = performance.now();
   for (let told = ''; ; ) {
     try {
       return await work();
     } catch (cause) {
       const temporary = cause instanceof BuilderError ? ['store-unavailable', 'store-full'].includes(cause.code) : isRedisAway(cause);
-      if (!temporary || o.until.aborted) throw cause;
+      // Room does not come back by itself as a connection does; and what waits may hold the room.
+      const isFull = cause instanceof BuilderError && cause.code === 'store-full' && performance.now() - startedMs > limits.storeFullMsMax;
+      if (!temporary || isFull || o.until.aborted) throw cause;
       const error = o.mask?.text(oneLine(cause)) ?? oneLine(cause);
       if (error !== told) o.logger.warn({ run: o.run, error }, 'Redis or the store refused; trying again');
       told = error;

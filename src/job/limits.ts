@@ -107,6 +107,8 @@ export const limits = {
   faultsMax: 5,
   /** How long a worker tries to store a finished attempt while the store or Redis is away before the run is `lost`. */
   storeOutageMsMax: 30 * MINUTE,
+  /** How long a worker waits for room in a full store before the run ends without its artifacts. */
+  storeFullMsMax: 20 * SECOND,
   /** Pause before a fault of the store or Redis is tried again. */
   faultPauseMs: 1 * SECOND,
   heartbeatMs: 2 * SECOND,

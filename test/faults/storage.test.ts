@@ -114,6 +114,14 @@ onDisks('a full disk', () => {
     expect(await pool.log(run.id)).toContain('no room\n');
   });
 
+  it('that store and worker share, filled by the files of a script: the run is lost with a reason, its log is kept, the next one runs', async () => {
+    await pool.startWorker('sharing', { workDir: `${disks.store?.path}/work`, platforms: ['sharing'] });
+    const run = await pool.finished(await pool.submit('echo said; dd if=/dev/zero of=big bs=1M 2>/dev/null', { platform: 'sharing' }));
+    expect(run).toMatchObject({ outcome: 'lost', reason: expect.stringMatching(/^not-stored: ended as failed/), artifactCount: 0 });
+    expect(await pool.log(run.id)).toBe('said\n');
+    expect(await pool.finished(await pool.submit('echo fine', { platform: 'sharing' }))).toMatchObject({ outcome: 'succeeded' });
+  });
+
   it('of the worker for a moment while a run is prepared: it is tried again', async () => {
     const filler = `${disks.worker?.path}/filler`;
     writeFileSync(filler, Buffer.alloc(2 * MIB));
