@@ -28,14 +28,14 @@ printf 'user:%s' "$TOKEN" | base64 -w0; echo
 printf '%s\\n' "$KEY" | base64
 printf '%s\\n' "$KEY"
 echo $KEY
-python3 - <<'END'
-import json, os, urllib.parse
-token, key = os.environ['TOKEN'], os.environ['KEY']
-print(json.dumps({'token': token, 'key': key}), json.dumps(token, ensure_ascii=False))
-print(urllib.parse.quote(token), urllib.parse.quote(token, safe=''), urllib.parse.quote_plus(token), urllib.parse.quote(key))
+"$NODE" - <<'END'
+const { TOKEN: token, KEY: key } = process.env;
+const ascii = (json) => json.replace(/[^\\x00-\\x7f]/g, (one) => '\\\\u' + one.charCodeAt(0).toString(16).padStart(4, '0'));
+console.log(ascii(JSON.stringify({ token, key })), JSON.stringify(token));
+console.log(encodeURI(token), encodeURIComponent(token), encodeURIComponent(token).replaceAll('%20', '+'), encodeURIComponent(key));
 END
 printf '%s' "$TOKEN" | sha256sum
-until [ -e go ]; do sleep 0.05; test -e "$FLAG" && touch go; done
+until [ -e go ]; do sleep 0.05; done
 sh -c 'sleep 60; :' "$TOKEN" &
 printf 'no newline %s' "$TOKEN"
 `;
@@ -86,13 +86,16 @@ const processFiles = (name: 'cmdline' | 'environ', pids: readonly (number | stri
 
 describe('a secret', () => {
   it('reaches the script that asks for it, and is seen nowhere else in any form', async () => {
-    const flag = `${system.folder.path}/flag`;
-    const id = await submit(SCRIPT, '--secret', 'TOKEN', '--secret', 'KEY', '--env', `FLAG=${flag}`);
+    const id = await submit(SCRIPT, '--secret', 'TOKEN', '--secret', 'KEY', '--env', `NODE=${process.execPath}`);
     await until(async () => (await system.builder('observe', '--no-follow', id)).stdout.includes('  -\n'), 'the script to wait');
     const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
     expect(shownIn(processFiles('cmdline', pids))).toEqual([]);
     expect(shownIn(processFiles('environ', [await system.pid('redis'), await system.pid('server')]))).toEqual([]);
-    writeFileSync(flag, '');
+    // The script's own folder is what it sees under every sandbox, wherever the checkout lies.
+    const work = `${system.dir}/work`;
+    const [worker = ''] = readdirSync(work);
+    const folder = readdirSync(`${work}/${worker}/runs`).find((name) => name.startsWith(id)) ?? '';
+    writeFileSync(`${work}/${worker}/runs/${folder}/home/go`, '');
     const run = await finished(id);
     expect(run).toMatchObject({ outcome: 'succeeded', artifactCount: 1 });
     const log = await system.builder('observe', id);
