@@ -102,7 +102,7 @@ describe('a secret', () => {
     const lines = log.stdout.split('\n');
     expect(lines.slice(0, 2)).toEqual(['***', '***']);
     expect(log.stdout).toContain(`${createHash('sha256').update(TOKEN).digest('hex')}  -\n`);
-    expect(log.stdout).toContain('{"token": "***", "key": "***"} "***"\n*** *** *** ***\n');
+    expect(log.stdout).toContain('{"token":"***","key":"***"} "***"\n*** *** *** ***\n');
     expect(log.stdout).toContain('no newline ***\n');
     expect(log.stdout).toMatch(/builder: killed what was left: .*sh -c sleep 60; : \*\*\*/);
     const seen = [log.stdout, log.stderr, JSON.stringify(run), (await system.builder('show', id)).stdout];
