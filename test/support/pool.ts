@@ -1,5 +1,7 @@
 /** A pool of a test: servers and workers as real programs, with a proxy between each kind and Redis. */
+
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Run } from '../../src/job/run.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { freePorts } from './free-ports.ts';
@@ -156,6 +158,6 @@ export function processesOf(text: string): number[] {
 
 /** Folders of attempts that workers have on their disks. */
 export function runFolders(pool: Pick<Pool, 'folder'>, name: string): string[] {
-  const path = `${pool.folder.path}/work/${name}/runs`;
+  const path = join(pool.folder.path, 'work', name, 'runs');
   return existsSync(path) ? readdirSync(path) : [];
 }
