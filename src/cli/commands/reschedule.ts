@@ -13,9 +13,11 @@ const reschedule = defineCommand({
   },
   options: { period: { ...PERIOD_OPTION.period, describe: 'Change the period too: hourly, daily, weekly or never' } },
   run: async ({ name, next, period }, { client, output }) => {
-    parseMoment(next);
+    const moment = new Date(parseMoment(next)).toISOString();
     const job = await client().reschedule(checkJobName(name), { next, ...given('period', period) });
-    await output.show(job, describeDue('rescheduled', job));
+    // Cron goes on as before: its next tick may come first.
+    const extra = job.cron === undefined ? '' : `one extra tick at ${moment}\n`;
+    await output.show(job, `${describeDue('rescheduled', job)}${extra}`);
     return 0;
   },
 });
