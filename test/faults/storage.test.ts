@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Pool, startPool } from '../support/pool.ts';
 import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
@@ -23,7 +23,7 @@ async function expectStored(pool: Pool, id: string): Promise<void> {
 }
 
 /** Two mebibytes that no other run has, once a file is there. */
-const MAKES_DATA = 'until [ -e "$GO" ]; do sleep 0.05; done; head -c 2097152 /dev/urandom > data; echo made';
+const MAKES_DATA = ': > "$GO.ready"; until [ -e "$GO" ]; do sleep 0.05; done; head -c 2097152 /dev/urandom > data; echo made';
 
 describe('the store', () => {
   it('that is away when a script ends: the run waits, and is stored when the store is back', async () => {
@@ -31,7 +31,7 @@ describe('the store', () => {
     try {
       const go = `${pool.folder.path}/go`;
       const id = await pool.submit(MAKES_DATA, { env: { GO: go } });
-      await pool.running(id);
+      await until(() => existsSync(`${go}.ready`), 'the script to run');
       renameSync(pool.storePath, `${pool.storePath}-away`);
       writeFileSync(go, '');
       await until(() => pool.workers.get('one')?.stderr.includes('refused; trying again'), 'the worker to say so');
@@ -79,7 +79,7 @@ onDisks('a full disk', () => {
   it('under the store: the run waits, and is stored once there is room; no part of a file stays', async () => {
     const go = `${pool.folder.path}/go`;
     const id = await pool.submit(MAKES_DATA, { env: { GO: go } });
-    await pool.running(id);
+    await until(() => existsSync(`${go}.ready`), 'the script to run');
     const filler = `${disks.store?.path}/filler`;
     writeFileSync(filler, Buffer.alloc(23 * MIB));
     writeFileSync(go, '');
