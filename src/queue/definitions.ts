@@ -6,7 +6,7 @@ import { nextTick, type Period, periodFrom, type Schedule } from '../job/schedul
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import { type Queues, tickQueue } from './queues.ts';
-import { addExtraTick, removeExtraTick, startTicks, stopTicks } from './tick-jobs.ts';
+import { addExtraTick, hasExtraTick, hasTicks, removeExtraTick, startTicks, stopTicks } from './tick-jobs.ts';
 
 /** A NEXT this much in the past is the time that the request took on its way, not a mistake. */
 const PAST_TOLERANCE_MS = 1_000;
@@ -66,12 +66,22 @@ export async function rescheduleJob(queues: Queues, name: string, nextMs: number
 /** Starts what the definition asks of BullMQ; the same call again changes nothing. */
 export async function scheduleTicks(queues: Queues, definition: JobDefinition): Promise<void> {
   const queue = tickQueue(queues);
-  const repeats = definition.schedule.kind !== 'at' && definition.schedule.kind !== 'never';
-  if (repeats && !definition.paused) await startTicks(queue, definition.name, definition.schedule);
+  const schedule = repeating(definition);
+  if (schedule !== null) await startTicks(queue, definition.name, schedule);
   else await stopTicks(queue, definition.name);
   for (const tickMs of extraTicks(definition)) {
     if (tickMs > Date.now() - PAST_TOLERANCE_MS) await addExtraTick(queue, definition.name, tickMs);
   }
+}
+
+/** Whether BullMQ has all that scheduleTicks would give it. */
+export async function ticksAreScheduled(queues: Queues, definition: JobDefinition): Promise<boolean> {
+  const queue = tickQueue(queues);
+  if (!(await hasTicks(queue, definition.name, repeating(definition)))) return false;
+  for (const tickMs of extraTicks(definition)) {
+    if (tickMs > Date.now() && !(await hasExtraTick(queue, definition.name, tickMs))) return false;
+  }
+  return true;
 }
 
 /** The first tick after a moment, extra ticks included; null when none will come. */
@@ -118,6 +128,11 @@ function moved(former: JobDefinition, nextMs: number, period?: Period): { schedu
     case 'never':
       return { schedule, extraTickMs: nextMs };
   }
+}
+
+/** Null for a job that has no ticks of its own accord now. */
+function repeating({ schedule, paused }: JobDefinition): Schedule | null {
+  return paused || schedule.kind === 'at' || schedule.kind === 'never' ? null : schedule;
 }
 
 function extraTicks(definition: JobDefinition): number[] {

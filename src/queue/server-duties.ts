@@ -27,6 +27,7 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
   const ticks = consumeTicks(queues, o.storeScript, connection);
   const abandoned = watchAbandoned(queues, connection);
   const checkIdentity = createIdentityCheck(queues);
+  const missingTicks = new Map<string, string>();
   const sweeps = [
     every(limits.sweepIntervalMs, 'identity', queues, checkIdentity),
     every(limits.sweepIntervalMs, 'sweep', queues, async () => {
@@ -34,7 +35,7 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
       await settleCancelling(queues);
     }),
     every(SLOW_SWEEP_MS, 'slow sweep', queues, async () => {
-      await completeTicks(queues);
+      await completeTicks(queues, missingTicks);
       await requeueEnded(queues);
       await ageWaiting(queues);
     }),

@@ -19,6 +19,16 @@ export async function startTicks(queue: Queue, name: string, schedule: Schedule)
   await queue.upsertJobScheduler(name, { pattern }, { name, data: { job: name }, opts: TICK_OPTIONS });
 }
 
+/** Whether BullMQ has what a schedule asks for; null asks for no scheduler. */
+export async function hasTicks(queue: Queue, name: string, schedule: Schedule | null): Promise<boolean> {
+  const known = await queue.getJobScheduler(name);
+  return schedule === null ? known === undefined : known?.pattern === patternOf(schedule);
+}
+
+export async function hasExtraTick(queue: Queue, name: string, tickMs: number): Promise<boolean> {
+  return (await queue.getJob(extraTickId(name, tickMs))) !== undefined;
+}
+
 export async function stopTicks(queue: Queue, name: string): Promise<void> {
   await queue.removeJobScheduler(name);
 }

@@ -7,7 +7,7 @@ import { tickRunId } from '../job/names.ts';
 import type { Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { getJob, listJobs, scheduleTicks } from './definitions.ts';
+import { getJob, listJobs, scheduleTicks, ticksAreScheduled } from './definitions.ts';
 import { type StoreScript, specsOfJob } from './execute.ts';
 import { droppedPlatforms } from './platform-sets.ts';
 import { clockSettings, type Queues, tickQueue } from './queues.ts';
@@ -31,9 +31,17 @@ export function consumeTicks(queues: Queues, storeScript: StoreScript, connectio
   return { close: () => worker.close() };
 }
 
-/** Starts the ticks of every job that has none: what a crash between a definition and its scheduler left out. */
-export async function completeTicks(queues: Queues): Promise<void> {
-  for (const definition of await listJobs(queues)) await scheduleTicks(queues, definition);
+/**
+ * Starts the ticks that a crash between a definition and its scheduler left out. Only what was missing for the same definition the time
+ * before, which `missing` remembers: somebody may just be scheduling a newer one, and this would put the older back.
+ */
+export async function completeTicks(queues: Queues, missing: Map<string, string>): Promise<void> {
+  for (const definition of await listJobs(queues)) {
+    const { name, updatedAt } = definition;
+    if (await ticksAreScheduled(queues, definition)) missing.delete(name);
+    else if (missing.get(name) !== updatedAt) missing.set(name, updatedAt);
+    else await scheduleTicks(queues, definition);
+  }
 }
 
 async function submitTick(queues: Queues, storeScript: StoreScript, job: Job): Promise<object> {

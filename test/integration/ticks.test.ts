@@ -4,7 +4,9 @@ import { cronSchedule, periodFrom } from '../../src/job/schedule.ts';
 import { getJob, nextTickOf, putJob, removeJob, rescheduleJob } from '../../src/queue/definitions.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
+import { completeTicks } from '../../src/queue/ticks.ts';
 import { listRuns } from '../../src/queue/view.ts';
+import { keys } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { definitionOf } from '../support/specs.ts';
@@ -111,6 +113,18 @@ describe('a schedule', () => {
     await putJob(queues, last, { onlyNew: false });
     expect((await tickQueue(queues).getDelayed()).map((job) => job.id)).toEqual([`repeat:same:${now + 90_000}`]);
     expect(await getJob(queues, 'same')).toEqual(last);
+  });
+
+  it('that a crash left without its tick gets it from a server, but not while somebody may be at it', async () => {
+    const definition = definitionOf('half', periodFrom('daily', Date.now()));
+    await queues.redis.hset(keys.jobs, 'half', JSON.stringify(definition));
+    const missing = new Map<string, string>();
+    await completeTicks(queues, missing);
+    expect(await tickQueue(queues).getDelayedCount()).toBe(0);
+    await completeTicks(queues, missing);
+    expect((await tickQueue(queues).getDelayed()).map((job) => job.id)).toEqual([`repeat:half:${nextTickOf(definition, Date.now())}`]);
+    await completeTicks(queues, missing);
+    expect(missing.size).toBe(0);
   });
 
   it('that is removed leaves no tick', async () => {
