@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { UnrecoverableError, Worker } from 'bullmq';
 import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import type { RunResult } from '../../src/job/run.ts';
 import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
@@ -11,6 +12,7 @@ import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { getInfo, getRun, listRuns, resolveRunId } from '../../src/queue/view.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
+import { BULL_PREFIX, runQueue } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { specOf } from '../support/specs.ts';
@@ -113,6 +115,22 @@ describe('a run', () => {
     const duties = startServerDuties({ queues, storeScript });
     releases.push(duties.close);
     await until(() => platformQueue(queues, 'test').getJob(spec.id), 'the job to be queued');
+  });
+
+  it('whose BullMQ job has ended without a result is queued again by any server', async () => {
+    const spec = specOf();
+    await submitRun(queues, spec);
+    const worker = new Worker(runQueue('test'), () => Promise.reject(new UnrecoverableError('not builder’s doing')), {
+      connection,
+      prefix: BULL_PREFIX,
+    });
+    const queue = platformQueue(queues, 'test');
+    await until(async () => (await queue.getJobState(spec.id)) === 'failed', 'BullMQ to call it failed');
+    await worker.close();
+    const duties = startServerDuties({ queues, storeScript });
+    releases.push(duties.close);
+    consume('test', execute);
+    await until(async () => (await getRun(queues, spec.id)).outcome === 'succeeded', 'the run to end');
   });
 
   it('of higher priority is taken first, in order of acceptance within each', async () => {
