@@ -60,8 +60,9 @@ export async function retryRun(queues: Queues, id: string): Promise<void> {
   const record = await readRecord(queues.redis, id);
   if (record === null) throw new BuilderError('not-found', `no such run: ${id}`);
   if (record.result === null) throw new BuilderError('conflict', `expected a run that has ended, got ${id}`);
-  const outcome = keys.runsOfOutcome(record.result.outcome);
-  const answer = await runScript(queues.redis, reopenScript, [keys.run(id), outcome, keys.accepting], [id]);
+  const { platform } = record.spec;
+  const changed = [keys.run(id), keys.runsOfOutcome(record.result.outcome), keys.accepting, keys.openRuns(platform)];
+  const answer = await runScript(queues.redis, reopenScript, changed, [id]);
   if (answer === 'reopened') await requeue(queues, record);
 }
 

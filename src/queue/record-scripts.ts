@@ -7,7 +7,7 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
 /**
- * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job
+ * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job, open runs
  * ARGV id, spec, created (ms), platform, job ('' when ad hoc) → created | known | dropped
  */
 export const createScript = script(`
@@ -20,12 +20,13 @@ redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
 redis.call('SADD', KEYS[5], ARGV[4])
 redis.call('ZADD', KEYS[7], nowMs, ARGV[1])
+redis.call('ZADD', KEYS[9], nowMs, ARGV[1])
 if ARGV[5] ~= '' then redis.call('ZADD', KEYS[8], ARGV[3], ARGV[1]) end
 return 'created'
 `);
 
 /**
- * KEYS run, lock. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON)
+ * KEYS run, lock, open runs. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON), id
  * → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries}
  * An unfinished attempt found here is of a worker that died: it is closed, and counted; but one of this same claim is this
  * request's own, repeated since its answer was lost.
@@ -36,7 +37,9 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'unlocked'} end
 local result = redis.call('HGET', KEYS[1], 'result')
 if result then
   if cjson.decode(result).attemptsMade >= tonumber(ARGV[2]) then return {'adopt', result} end
+  ${NOW}
   redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults', 'retries')
+  redis.call('ZADD', KEYS[3], nowMs, ARGV[6])
 end
 local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
 local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
@@ -52,7 +55,7 @@ return {'run', n, retries}
 
 /**
  * The commit: a result counts only from the newest attempt's own claim, while nobody else holds the lock.
- * KEYS run, lock, runs of outcome, cancelling, accepting. ARGV id, token, attempt, claim ('' for no attempt's), result, end
+ * KEYS run, lock, runs of outcome, cancelling, accepting, open runs. ARGV id, token, attempt, claim ('' for no attempt's), result, end
  * of the attempt ('' for none), created (ms) → committed | already | superseded | gone (Redis has lost the record)
  */
 export const commitScript = script(`
@@ -73,6 +76,7 @@ if ARGV[6] ~= '' then redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[6]) end
 redis.call('ZADD', KEYS[3], ARGV[7], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('ZREM', KEYS[6], ARGV[1])
 return 'committed'
 `);
 
@@ -110,7 +114,8 @@ return 1
 /**
  * Writes again what a Redis that came back empty has lost of a run that is being executed: its record, and BullMQ's job as an active
  * one, so that whatever follows finds all as it was.
- * KEYS run, run-ids, runs, runs of platform, platforms, runs of job, lock, active, BullMQ's job. ARGV id, spec, created (ms), platform,
+ * KEYS run, run-ids, runs, runs of platform, platforms, runs of job, lock, active, BullMQ's job, open
+ * runs. ARGV id, spec, created (ms), platform,
  * job, token, lock duration (ms), newest attempt, then name, data and opts of BullMQ's job, its priority, then field and value of each
  * attempt's start and end → restored | known
  */
@@ -121,6 +126,8 @@ redis.call('ZADD', KEYS[2], 0, ARGV[1])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
 redis.call('SADD', KEYS[5], ARGV[4])
+${NOW}
+redis.call('ZADD', KEYS[10], nowMs, ARGV[1])
 if ARGV[5] ~= '' then redis.call('ZADD', KEYS[6], ARGV[3], ARGV[1]) end
 if redis.call('EXISTS', KEYS[9]) == 1 then return 'restored' end
 redis.call('SET', KEYS[7], ARGV[6], 'PX', ARGV[7])
@@ -139,7 +146,7 @@ redis.call('ZADD', KEYS[2], nowMs, ARGV[1])
 return 'requested'
 `);
 
-/** A deliberate retry. KEYS run, runs of outcome, accepting. ARGV id → gone | open | reopened */
+/** A deliberate retry. KEYS run, runs of outcome, accepting, open runs. ARGV id → gone | open | reopened */
 export const reopenScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
 if redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 'open' end
@@ -147,7 +154,23 @@ ${NOW}
 redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults')
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[3], nowMs, ARGV[1])
+redis.call('ZADD', KEYS[4], nowMs, ARGV[1])
 return 'reopened'
+`);
+
+/**
+ * Open runs that BullMQ will hand to nobody: it has no job of theirs, or one that has ended. KEYS open runs, then nothing: the names of
+ * BullMQ's jobs are made of a prefix in the same slot. ARGV prefix, age (ms), first, how many → {how many were looked at, id…}
+ */
+export const strandedScript = script(`
+${NOW}
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', nowMs - tonumber(ARGV[2]), 'LIMIT', ARGV[3], ARGV[4])
+local found = {#ids}
+for _, id in ipairs(ids) do
+  local job = ARGV[1] .. id
+  if redis.call('EXISTS', job) == 0 or redis.call('HEXISTS', job, 'finishedOn') == 1 then table.insert(found, id) end
+end
+return found
 `);
 
 /** Members whose time is older. KEYS sorted set. ARGV age (ms), how many at most → members */

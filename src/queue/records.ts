@@ -54,8 +54,8 @@ export async function claimAttempt(redis: Redis, request: ClaimRequest): Promise
   const [kind, value, retries] = (await runScript(
     redis,
     claimScript,
-    [keys.run(request.id), bullLockKey(runQueue(request.platform), request.id)],
-    [request.token, request.attemptsMade, limits.workerDeathsMax, JSON.stringify(request.start), JSON.stringify(dead)],
+    [keys.run(request.id), bullLockKey(runQueue(request.platform), request.id), keys.openRuns(request.platform)],
+    [request.token, request.attemptsMade, limits.workerDeathsMax, JSON.stringify(request.start), JSON.stringify(dead), request.id],
   )) as [string, string | number | undefined, string | undefined];
   switch (kind) {
     case 'run':
@@ -95,6 +95,7 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<Commit
       keys.runsOfOutcome(commit.result.outcome),
       keys.cancelling,
       keys.accepting,
+      keys.openRuns(spec.platform),
     ],
     [
       spec.id,
@@ -146,6 +147,7 @@ export async function restoreRun(redis: Redis, { spec, attempts }: RunRecord, jo
       bullLockKey(queue, spec.id),
       bullActiveKey(queue),
       bullJobKey(queue, spec.id),
+      keys.openRuns(spec.platform),
     ],
     [
       ...[spec.id, JSON.stringify(spec), Date.parse(spec.createdAt), spec.platform, spec.job ?? ''],
@@ -217,5 +219,6 @@ function createKeys(spec: RunSpec): string[] {
     keys.droppedPlatforms,
     keys.accepting,
     keys.runsOfJob(spec.job ?? ''),
+    keys.openRuns(spec.platform),
   ];
 }

@@ -8,17 +8,17 @@ import { watchAbandoned } from './abandoned.ts';
 import { ageWaiting } from './aging.ts';
 import { requeue, settleCancel } from './cancel.ts';
 import type { StoreScript } from './execute.ts';
-import { knownPlatforms } from './platform-sets.ts';
-import { platformQueue, type Queues } from './queues.ts';
+import type { Queues } from './queues.ts';
 import { olderScript } from './record-scripts.ts';
-import { readRecord, readRecords } from './records.ts';
+import { readRecord } from './records.ts';
 import { createIdentityCheck } from './redis-identity.ts';
+import { requeueStranded } from './stranded.ts';
 import { completeTicks, consumeTicks } from './ticks.ts';
 
 const SWEEP_PAGE = 500;
+/** Every open run is looked at: a hundred milliseconds of Redis's time for a hundred thousand. */
+const STRANDED_SWEEP_MS = 10_000;
 const SLOW_SWEEP_MS = 30_000;
-/** Of each platform, the newest. */
-const ENDED_LOOKED_AT = 200;
 
 /** Any number of servers may do them at once; every step is idempotent. */
 export function startServerDuties(o: { queues: Queues; storeScript: StoreScript }): { close(): Promise<void> } {
@@ -34,9 +34,9 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
       await completeAccepting(queues);
       await settleCancelling(queues);
     }),
+    every(STRANDED_SWEEP_MS, 'stranded runs', queues, () => requeueStranded(queues)),
     every(SLOW_SWEEP_MS, 'slow sweep', queues, async () => {
       await completeTicks(queues, missingTicks);
-      await requeueEnded(queues);
       await ageWaiting(queues);
     }),
   ];
@@ -57,16 +57,6 @@ async function completeAccepting(queues: Queues): Promise<void> {
     const record = await readRecord(queues.redis, id);
     if (record === null || record.result !== null) await queues.redis.zrem(keys.accepting, id);
     else await requeue(queues, record);
-  }
-}
-
-/** Queues the runs whose BullMQ job has ended though no result was committed: BullMQ's end is a view, never the truth. */
-async function requeueEnded(queues: Queues): Promise<void> {
-  for (const platform of await knownPlatforms(queues)) {
-    const ids = await platformQueue(queues, platform).getRanges(['failed', 'completed'], 0, ENDED_LOOKED_AT, false);
-    for (const record of await readRecords(queues.redis, ids)) {
-      if (record !== null && record.result === null && record.spec.platform === platform) await requeue(queues, record);
-    }
   }
 }
 

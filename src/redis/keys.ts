@@ -45,6 +45,8 @@ export const keys = {
   runsOfJob: (job: string): string => own(`runs:job:${job}`),
   runsOfPlatform: (platform: string): string => own(`runs:platform:${platform}`),
   runsOfOutcome: (outcome: string): string => own(`runs:outcome:${outcome}`),
+  /** Sorted set: runs of a platform that have no result, by time of acceptance (Redis's clock, ms). */
+  openRuns: (platform: string): string => own(`open:${platform}`),
   /** Sorted set: runs whose record is written and whose BullMQ job may be missing, by time (Redis's clock, ms). */
   accepting: own('accepting'),
   /** Sorted set: unfinished runs asked to be cancelled, by time (Redis's clock, ms). */

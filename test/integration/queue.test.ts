@@ -12,7 +12,7 @@ import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { getInfo, getRun, listRuns, resolveRunId } from '../../src/queue/view.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
-import { BULL_PREFIX, runQueue } from '../../src/redis/keys.ts';
+import { BULL_PREFIX, keys, runQueue } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { specOf } from '../support/specs.ts';
@@ -115,6 +115,20 @@ describe('a run', () => {
     const duties = startServerDuties({ queues, storeScript });
     releases.push(duties.close);
     await until(() => platformQueue(queues, 'test').getJob(spec.id), 'the job to be queued');
+  });
+
+  it('whose BullMQ job is lost is queued again by any server, and one that has ended is not', async () => {
+    const [lost, ended] = [specOf(), specOf()];
+    for (const spec of [lost, ended]) await submitRun(queues, spec);
+    await requestCancel(queues, ended.id, null);
+    expect(await queues.redis.zrange(keys.openRuns('test'), '0', '-1')).toEqual([lost.id]);
+    await platformQueue(queues, 'test').remove(lost.id);
+    const duties = startServerDuties({ queues, storeScript });
+    releases.push(duties.close);
+    consume('test', execute);
+    await until(async () => (await getRun(queues, lost.id)).outcome === 'succeeded', 'the run to end');
+    expect(await getRun(queues, ended.id)).toMatchObject({ outcome: 'cancelled', attempt: 0 });
+    expect(await queues.redis.zcard(keys.openRuns('test'))).toBe(0);
   });
 
   it('whose BullMQ job has ended without a result is queued again by any server', async () => {
