@@ -95,6 +95,8 @@ export const limits = {
   lockDurationMs: 10 * SECOND,
   /** How often servers look for abandoned runs. */
   stalledIntervalMs: 2_500,
+  /** Servers ask more often; a longer pause of all of them means that workers may have failed to renew their locks too. */
+  redisSilentMs: 5 * SECOND,
   /** Retries that a run may ask for. */
   retriesMax: 100,
   /** Before the first retry, and at most before a later one; each waits twice as long as the one before. */

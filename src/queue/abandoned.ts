@@ -1,99 +1,41 @@
-/** Looking for runs whose worker died: BullMQ's stalled check, run by the servers for every platform. */
-import { Worker } from 'bullmq';
+/** Looking for runs whose worker died: BullMQ's stalled check of every platform, behind a guard of builder's own. */
+import { moveStalledJobsToWait } from 'bullmq/dist/esm/scripts/moveStalledJobsToWait-9.js';
 import { limits } from '../job/limits.ts';
-import { connect, isRedisAway, type Redis } from '../redis/connection.ts';
-import { BULL_PREFIX, runQueue } from '../redis/keys.ts';
-import { oneLine } from '../service/errors.ts';
+import { keys } from '../redis/keys.ts';
+import { runScript, script } from '../redis/script.ts';
 import { knownPlatforms } from './platform-sets.ts';
-import type { Queues } from './queues.ts';
+import { platformQueue, type Queues } from './queues.ts';
 
-const PLATFORMS_POLL_MS = 5_000;
+/** In the order in which BullMQ's script has them. */
+const BULL_KEYS = ['stalled', 'wait', 'active', 'stalled-check', 'meta', 'paused', 'marker', 'events', 'repeat'];
 
 /**
- * Checks every platform until closed. A check begins one lock duration after Redis could be reached and written (again), so that
- * workers that lived through the outage have renewed their locks before anybody is taken for dead.
+ * A Redis that nobody could ask for a while (suspended, cut off, read-only, full, restarted, its clock moved) let locks run out that living
+ * workers could not renew: for one lock duration after it no run is abandoned. Guard and check are one step, since a check that was under
+ * way when Redis stopped would be the first thing that it does when it goes on.
+ * KEYS those of BullMQ, awake. ARGV those of BullMQ (4), silence that is none (ms), patience after one (ms) → ids of runs that wait again
  */
-export function watchAbandoned(queues: Queues, connection: Redis): { close(): Promise<void> } {
-  let reachableSinceMs = performance.now();
-  let checking: Checking | null = null;
-  const away = (sinceMs: number): void => {
-    reachableSinceMs = sinceMs;
-    checking?.close();
-    checking = null;
-  };
-  connection.on('ready', () => {
-    reachableSinceMs = performance.now();
-  });
-  connection.on('close', () => away(Number.POSITIVE_INFINITY));
-  const refresh = async (): Promise<void> => {
-    if (performance.now() - reachableSinceMs < limits.lockDurationMs) return;
-    checking ??= startChecking(queues, () => away(performance.now()));
-    checking.watch(await knownPlatforms(queues));
-  };
-  const timer = setInterval(
-    () => refresh().catch((cause) => queues.logger.debug({ error: oneLine(cause) }, 'platforms')),
-    PLATFORMS_POLL_MS / 5,
-  );
-  return {
-    close: async () => {
-      clearInterval(timer);
-      away(Number.POSITIVE_INFINITY);
-    },
-  };
-}
+const abandonedScript = script(`
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+local known = redis.call('HMGET', KEYS[10], 'at', 'since')
+local silentMs = nowMs - tonumber(known[1] or '0')
+local sinceMs = tonumber(known[2] or '0')
+if silentMs > tonumber(ARGV[5]) or silentMs < 0 then sinceMs = nowMs end
+redis.call('HSET', KEYS[10], 'at', nowMs, 'since', sinceMs)
+if nowMs - sinceMs < tonumber(ARGV[6]) then return {} end
+${moveStalledJobsToWait.content}
+`);
 
-interface Checking {
-  watch(platforms: string[]): void;
-  close(): void;
-}
-
-/** On a connection that is never made again: a check that an outage held up must not be the first thing that Redis does after it. */
-function startChecking(queues: Queues, away: () => void): Checking {
-  const checkers = new Map<string, Worker>();
-  const connection = connect(queues.redisUrl, 'single');
-  let closed = false;
-  const fault = (): void => {
-    if (!closed) away();
-  };
-  connection.on('close', fault);
-  return {
-    watch: (platforms) => {
-      for (const platform of platforms) {
-        if (!closed && !checkers.has(platform)) checkers.set(platform, startChecker({ queues, connection, platform, away: fault }));
-      }
-    },
-    close: () => {
-      closed = true;
-      for (const checker of checkers.values()) checker.close(true).catch(() => undefined);
-      connection.disconnect();
-    },
-  };
-}
-
-interface CheckerOptions {
-  queues: Queues;
-  connection: Redis;
-  platform: string;
-  /** Redis answers, but cannot serve. */
-  away: () => void;
-}
-
-function startChecker({ queues, connection, platform, away }: CheckerOptions): Worker {
-  const checker = new Worker(runQueue(platform), null, {
-    connection,
-    prefix: BULL_PREFIX,
-    autorun: false,
-    lockDuration: limits.lockDurationMs,
-    stalledInterval: limits.stalledIntervalMs,
+/** Queues again the runs that workers left without a lock. Any number of servers may do so at once. */
+export async function requeueAbandoned(queues: Queues): Promise<void> {
+  for (const platform of await knownPlatforms(queues)) {
+    const queue = platformQueue(queues, platform);
     // The bound on worker deaths is builder's own, checked at the claim; BullMQ's never decides.
-    maxStalledCount: Number.MAX_SAFE_INTEGER,
-  });
-  checker.on('error', (cause) => {
-    queues.logger.debug({ platform, error: oneLine(cause) }, 'abandoned runs');
-    // Read-only or full, Redis refuses the renewal of locks too: their owners get their time anew.
-    if (isRedisAway(cause)) away();
-  });
-  checker.on('stalled', (run) => queues.logger.warn({ run, platform }, 'its worker is silent; the run is queued again'));
-  checker.startStalledCheckTimer().catch((cause) => queues.logger.debug({ platform, error: oneLine(cause) }, 'abandoned runs'));
-  return checker;
+    const ofBull = [Number.MAX_SAFE_INTEGER, queue.toKey(''), Date.now(), limits.stalledIntervalMs];
+    const ofGuard = [limits.redisSilentMs, limits.lockDurationMs];
+    const names = [...BULL_KEYS.map((name) => queue.toKey(name)), keys.awake];
+    const ids = (await runScript(queues.redis, abandonedScript, names, [...ofBull, ...ofGuard])) as string[];
+    for (const run of ids) queues.logger.warn({ run, platform }, 'its worker is silent; the run is queued again');
+  }
 }

@@ -26,14 +26,22 @@ return 'created'
 `);
 
 /**
- * KEYS run, lock, open runs. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON), id
- * → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries}
- * An unfinished attempt found here is of a worker that died: it is closed, and counted; but one of this same claim is this
- * request's own, repeated since its answer was lost.
+ * KEYS run, lock, open runs, active. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON), id,
+ * duration of the lock (ms) → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries}
+ * An unfinished attempt found here is of a worker that died: it is closed, and counted; but one of this same claim is this request's own,
+ * repeated since its answer was lost. A lock that ran out on the way here is taken again, unless somebody may be at work.
  */
 export const claimScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return {'gone'} end
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'unlocked'} end
+local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
+local open = n > 0 and redis.call('HEXISTS', KEYS[1], 'e' .. n) == 0
+local mine = open and cjson.decode(redis.call('HGET', KEYS[1], 'a' .. n)).claim == cjson.decode(ARGV[4]).claim
+local lock = redis.call('GET', KEYS[2])
+if not lock and (mine or not open) and redis.call('LPOS', KEYS[4], ARGV[6]) then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[7])
+elseif lock ~= ARGV[1] then
+  return {'unlocked'}
+end
 local result = redis.call('HGET', KEYS[1], 'result')
 if result then
   if cjson.decode(result).attemptsMade >= tonumber(ARGV[2]) then return {'adopt', result} end
@@ -41,10 +49,8 @@ if result then
   redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults', 'retries')
   redis.call('ZADD', KEYS[3], nowMs, ARGV[6])
 end
-local n = tonumber(redis.call('HGET', KEYS[1], 'n') or '0')
 local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
-local open = n > 0 and redis.call('HEXISTS', KEYS[1], 'e' .. n) == 0
-if open and cjson.decode(redis.call('HGET', KEYS[1], 'a' .. n)).claim == cjson.decode(ARGV[4]).claim then return {'run', n, retries} end
+if mine then return {'run', n, retries} end
 if n > 0 and redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[5]) == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then return {'cancel', n} end
 if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n, retries} end

@@ -49,13 +49,14 @@ export interface ClaimRequest {
 }
 
 /** Opens the next attempt of a run for the holder of its lock, or says why there is none to open. */
-export async function claimAttempt(redis: Redis, request: ClaimRequest): Promise<Claim> {
-  const dead: AttemptEnd = { finishedAt: request.start.startedAt, outcome: 'superseded', exitCode: null, signal: null, killed: [] };
+export async function claimAttempt(redis: Redis, { id, platform, token, attemptsMade, start }: ClaimRequest): Promise<Claim> {
+  const dead: AttemptEnd = { finishedAt: start.startedAt, outcome: 'superseded', exitCode: null, signal: null, killed: [] };
+  const queue = runQueue(platform);
   const [kind, value, retries] = (await runScript(
     redis,
     claimScript,
-    [keys.run(request.id), bullLockKey(runQueue(request.platform), request.id), keys.openRuns(request.platform)],
-    [request.token, request.attemptsMade, limits.workerDeathsMax, JSON.stringify(request.start), JSON.stringify(dead), request.id],
+    [keys.run(id), bullLockKey(queue, id), keys.openRuns(platform), bullActiveKey(queue)],
+    [token, attemptsMade, limits.workerDeathsMax, JSON.stringify(start), JSON.stringify(dead), id, limits.lockDurationMs],
   )) as [string, string | number | undefined, string | undefined];
   switch (kind) {
     case 'run':

@@ -4,7 +4,7 @@ import { connect } from '../redis/connection.ts';
 import { keys } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
-import { watchAbandoned } from './abandoned.ts';
+import { requeueAbandoned } from './abandoned.ts';
 import { ageWaiting } from './aging.ts';
 import { requeue, settleCancel } from './cancel.ts';
 import type { StoreScript } from './execute.ts';
@@ -25,11 +25,11 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
   const { queues } = o;
   const connection = connect(queues.redisUrl, 'patient');
   const ticks = consumeTicks(queues, o.storeScript, connection);
-  const abandoned = watchAbandoned(queues, connection);
   const checkIdentity = createIdentityCheck(queues);
   const missingTicks = new Map<string, string>();
   const sweeps = [
     every(limits.sweepIntervalMs, 'identity', queues, checkIdentity),
+    every(limits.stalledIntervalMs, 'abandoned runs', queues, () => requeueAbandoned(queues)),
     every(limits.sweepIntervalMs, 'sweep', queues, async () => {
       await completeAccepting(queues);
       await settleCancelling(queues);
@@ -43,7 +43,6 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
   return {
     close: async () => {
       for (const sweep of sweeps) await sweep.close();
-      await abandoned.close();
       await ticks.close();
       connection.disconnect();
     },

@@ -7,10 +7,9 @@ export type { Redis };
 
 /**
  * `command`: fails a command at once while Redis is away (for answers to people). `patient`: waits and repeats, for
- * BullMQ and blocking reads, whose callers have bounds of their own. `single`: never connects again, so that no command is
- * repeated after an outage.
+ * BullMQ and blocking reads, whose callers have bounds of their own.
  */
-export type ConnectionKind = 'command' | 'patient' | 'single';
+export type ConnectionKind = 'command' | 'patient';
 
 export function connect(redisUrl: string, kind: ConnectionKind): Redis {
   const options: RedisOptions = {
@@ -23,7 +22,7 @@ export function connect(redisUrl: string, kind: ConnectionKind): Redis {
     enableReadyCheck: true,
     connectTimeout: 5_000,
     keepAlive: 10_000,
-    retryStrategy: (times) => (kind === 'single' ? null : Math.min(50 * 2 ** Math.min(times, 6), 2_000)),
+    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
   };
   const redis = new Redis(
     redisUrl.startsWith('unix:')

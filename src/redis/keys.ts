@@ -53,6 +53,8 @@ export const keys = {
   cancelling: own('cancelling'),
   /** String, for ever: made by the first server; a Redis without it, or with another, has lost what it had. */
   identity: own('identity'),
+  /** Hash, for ever: `at` and `since` when Redis could be asked without a longer pause (its own clock, ms). */
+  awake: own('awake'),
   /** Sets, for ever. */
   platforms: own('platforms'),
   droppedPlatforms: own('dropped-platforms'),

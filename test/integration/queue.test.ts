@@ -12,7 +12,7 @@ import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { getInfo, getRun, listRuns, resolveRunId } from '../../src/queue/view.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
-import { BULL_PREFIX, keys, runQueue } from '../../src/redis/keys.ts';
+import { BULL_PREFIX, bullActiveKey, keys, runQueue } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { specOf } from '../support/specs.ts';
@@ -243,6 +243,20 @@ describe('fencing', () => {
     for (const _ of [1, 2])
       expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
     expect((await readRecord(queues.redis, spec.id))?.attempts).toHaveLength(1);
+  });
+
+  it('takes a lock that ran out on the way to the claim again, but not from one who may be at work', async () => {
+    const { spec, lock } = await activeRun();
+    await queues.redis.lpush(bullActiveKey(runQueue('test')), spec.id);
+    const first = request(spec, 'one', 'claim-1');
+    for (const _ of ['on the way', 'with the answer'])
+      expect([await claimAttempt(queues.redis, first), await queues.redis.getdel(lock)]).toEqual([
+        { kind: 'run', attempt: 1, retries: 0 },
+        'one',
+      ]);
+    expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toEqual({ kind: 'unlocked' });
+    await queues.redis.lrem(bullActiveKey(runQueue('test')), 0, spec.id);
+    expect(await claimAttempt(queues.redis, first)).toEqual({ kind: 'unlocked' });
   });
 
   it('accepts the result of a worker whose lock expired while nobody else took the run', async () => {

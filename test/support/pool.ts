@@ -25,6 +25,8 @@ export interface Pool {
   serversProxy: TcpProxy;
   storePath: string;
   access: { url: string; token: string };
+  /** The one that `api` asks. */
+  server: Program;
   workers: Map<string, Program>;
   /** Starts a worker of the platform `test`, through a proxy of its own where one is given. */
   startWorker(name: string, o?: WorkerOptions): Promise<Program>;
@@ -95,7 +97,8 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
       `run ${id} to be ${state}`,
       deadlineMs,
     );
-  access.url = (await startServer()).url;
+  const first = await startServer();
+  access.url = first.url;
   for (const name of o.workers ?? ['one']) await startWorker(name);
   return {
     folder,
@@ -105,6 +108,7 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
     serversProxy,
     storePath,
     access,
+    server: first.program,
     workers,
     startWorker,
     startServer,
