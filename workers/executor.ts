@@ -7,7 +7,7 @@ import { BuilderError } from '../src/service/errors.ts';
 import { after, type Ended, endOfScript } from './end-of-script.ts';
 import { diskUsage } from './limits/disk-usage.ts';
 import type { ProcessLimits } from './limits/limiter.ts';
-import { type Output, readOutput } from './read-output.ts';
+import { type Output, readOutputs, type TakeOutput } from './read-output.ts';
 import { createOutputPipes, type OutputPipes } from './sandbox/output-pipes.ts';
 import type { Sandbox, StartedScript } from './sandbox/sandbox.ts';
 
@@ -24,8 +24,8 @@ export interface Execution {
   /** Between SIGTERM and SIGKILL. */
   graceMs: number;
   cancel: AbortSignal;
-  /** Chunks of one source come in order; where it returns a promise, that source is not read on before. */
-  onOutput(source: 'stdout' | 'stderr', chunk: Buffer): void | Promise<void>;
+  /** Called for chunks in the order in which they come. */
+  onOutput: TakeOutput;
   network?: 'on' | 'none';
   /** No output for so long ends the script; default: never. */
   silenceMs?: number | null;
@@ -109,11 +109,7 @@ async function start(sandbox: Sandbox, pipes: OutputPipes, execution: Execution)
       stdout: stdout.writeEnd,
       stderr: stderr.writeEnd,
     });
-    const outputs = [
-      readOutput(stdout, (chunk) => execution.onOutput('stdout', chunk)),
-      readOutput(stderr, (chunk) => execution.onOutput('stderr', chunk)),
-    ];
-    return { started, outputs };
+    return { started, outputs: readOutputs({ stdout, stderr }, execution.onOutput) };
   } catch (cause) {
     for (const { readEnd } of [stdout, stderr]) closeSync(readEnd);
     throw cause;

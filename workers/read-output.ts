@@ -1,4 +1,4 @@
-/** Reads one pipe of a script's output to its end. */
+/** Reads both pipes of a script's output to their ends, in the order in which the kernel says that something has come. */
 import { Socket } from 'node:net';
 import { limits } from '../src/job/limits.ts';
 import type { OutputPipe } from './sandbox/output-pipes.ts';
@@ -13,44 +13,70 @@ export interface Output {
   close(): void;
 }
 
-export function readOutput(pipe: OutputPipe, take: (chunk: Buffer) => void | Promise<void>): Output {
-  const socket = new Socket({ fd: pipe.readEnd, readable: true, writable: false });
-  const state = { taking: false, lastAtMs: performance.now(), givenUp: false };
-  const ended = readAll(socket, state, take);
+/** Called at once with what has come; where it returns a promise, no more than limits.outputTakenBytesMax are taken beside it. */
+export type TakeOutput = (source: 'stdout' | 'stderr', chunk: Buffer) => void | Promise<void>;
+
+export function readOutputs(pipes: { stdout: OutputPipe; stderr: OutputPipe }, take: TakeOutput): Output[] {
+  const sockets = { stdout: socketOf(pipes.stdout), stderr: socketOf(pipes.stderr) };
+  const intake = createIntake(Object.values(sockets));
+  return (['stdout', 'stderr'] as const).map((source) => readOutput(sockets[source], intake, (chunk) => take(source, chunk)));
+}
+
+function socketOf({ readEnd }: OutputPipe): Socket {
+  return new Socket({ fd: readEnd, readable: true, writable: false });
+}
+
+/** What is being taken, of both sides together: one that waited alone would be overtaken by the other. */
+function createIntake(sockets: Socket[]): { add(bytes: number): void; remove(bytes: number): void } {
+  let bytes = 0;
+  return {
+    add: (more) => {
+      bytes += more;
+      if (bytes > limits.outputTakenBytesMax) for (const socket of sockets) socket.pause();
+    },
+    remove: (done) => {
+      bytes -= done;
+      if (bytes <= limits.outputTakenBytesMax / 2) for (const socket of sockets) socket.resume();
+    },
+  };
+}
+
+function readOutput(socket: Socket, intake: ReturnType<typeof createIntake>, take: (chunk: Buffer) => void | Promise<void>): Output {
+  const state = { taking: 0, lastAtMs: performance.now(), givenUp: false };
+  const takeOne = async (chunk: Buffer): Promise<void> => {
+    state.taking += 1;
+    intake.add(chunk.length);
+    try {
+      await take(chunk);
+    } catch (cause) {
+      socket.destroy(cause as Error);
+    } finally {
+      state.taking -= 1;
+      state.lastAtMs = performance.now();
+      intake.remove(chunk.length);
+    }
+  };
+  const ended = new Promise<'ended' | 'given-up'>((resolve, reject) => {
+    let last = Promise.resolve();
+    socket.on('data', (chunk: Buffer) => {
+      last = takeOne(chunk);
+    });
+    socket.on('error', reject);
+    // Chunks are done in their order, so that the last one is the last to be.
+    socket.on('close', () => void last.then(() => resolve(state.givenUp ? 'given-up' : 'ended')));
+  });
   ended.catch(() => undefined);
   return {
     failed: new Promise<never>((_, reject) => ended.catch(reject)),
     drained: () => {
       state.lastAtMs = performance.now();
       const timer = setInterval(() => {
-        state.givenUp = !state.taking && performance.now() - state.lastAtMs > limits.outputHoldMs;
+        state.givenUp = state.taking === 0 && performance.now() - state.lastAtMs > limits.outputHoldMs;
         if (state.givenUp) socket.destroy();
       }, limits.leftoverPollMsMax);
       return ended.finally(() => clearInterval(timer));
     },
-    lastAtMs: () => (state.taking ? performance.now() : state.lastAtMs),
+    lastAtMs: () => (state.taking > 0 ? performance.now() : state.lastAtMs),
     close: () => void socket.destroy(),
   };
-}
-
-interface Reading {
-  /** A chunk is being taken, so silence is not the writer's. */
-  taking: boolean;
-  lastAtMs: number;
-  givenUp: boolean;
-}
-
-async function readAll(socket: Socket, state: Reading, take: (chunk: Buffer) => void | Promise<void>): Promise<'ended' | 'given-up'> {
-  try {
-    for await (const chunk of socket) {
-      state.taking = true;
-      await take(chunk as Buffer);
-      state.taking = false;
-      state.lastAtMs = performance.now();
-    }
-    return 'ended';
-  } catch (cause) {
-    if (state.givenUp) return 'given-up';
-    throw cause;
-  }
 }

@@ -41,6 +41,8 @@ export const limits = {
   graceMsMax: HOUR,
   /** After the script's leader ended, how long a child that still holds its output open may delay the end. */
   outputHoldMs: 2 * SECOND,
+  /** Of a script's output, read and not yet on the worker's disk: enough that reading does not wait for each write. */
+  outputTakenBytesMax: 512 * KIB,
   /** The shortest distance of two ticks of one schedule. */
   everyMsMin: SECOND,
   everyMsMax: 366 * DAY,

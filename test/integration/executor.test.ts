@@ -1,10 +1,13 @@
 /** How a script ends and what it says, under every sandbox that works on this machine, with real processes. */
 
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, expect, test } from '@jest/globals';
+import { limits } from '../../src/job/limits.ts';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
 import { alive, describeUnder, executorsHere, removeRuns, run } from '../support/executing.ts';
+import { tempFolder } from '../support/temp.ts';
 
 const executors = await executorsHere();
 afterAll(removeRuns);
@@ -81,20 +84,46 @@ describeUnder(executors, 'Under %s the output:', (_name, execute) => {
     expect(much.stdout.length).toBe(5 * 1024 * 1024);
   });
 
-  test('a taker of output that is slow makes the script wait, one chunk at a time, and gets all of it in order', async () => {
-    let taking = 0;
-    let text = '';
-    const told = await run(execute, 'counts-slowly.sh', {
+  test('a taker of output that is slow makes the script wait, with a bounded amount at a time, and gets all of it in order', async () => {
+    let takingBytes = 0;
+    let mostBytes = 0;
+    const hash = createHash('sha256');
+    const told = await run(execute, 'seq 1 1000000', {
       onOutput: async (_, chunk) => {
-        taking += 1;
-        expect(taking).toBe(1);
+        hash.update(chunk);
+        takingBytes += chunk.length;
+        mostBytes = Math.max(mostBytes, takingBytes);
         await delay(5);
-        text += chunk;
-        taking -= 1;
+        takingBytes -= chunk.length;
       },
     });
     expect(told.exitCode).toBe(0);
-    expect(text).toBe(Array.from({ length: 1000 }, (_, index) => `line ${index}\n`).join(''));
+    // What libuv has read when it is told to pause comes on top: 64 KiB a pipe at a time.
+    expect(mostBytes).toBeLessThanOrEqual(limits.outputTakenBytesMax + 2 * 64 * 1024);
+    const text = Array.from({ length: 1_000_000 }, (_, index) => `${index + 1}\n`).join('');
+    expect(hash.digest('hex')).toBe(createHash('sha256').update(text).digest('hex'));
+  });
+
+  test('what comes on one side overtakes nothing on the other, however slowly it is taken', async () => {
+    const folder = tempFolder();
+    const go = `${folder.path}/go`;
+    const waits = (step: number): string => `until [ -e ${go}${step} ]; do sleep 0.01; done`;
+    const seen: string[] = [];
+    const taken: (() => void)[] = [];
+    try {
+      await run(execute, `echo a; ${waits(1)}; echo b; ${waits(2)}; echo c >&2; ${waits(3)}; echo d`, {
+        onOutput: async (source, chunk) => {
+          seen.push(`${source} ${chunk}`);
+          writeFileSync(`${go}${seen.length}`, '');
+          // None is taken before all have come.
+          if (seen.length === 4) for (const done of taken) done();
+          else await new Promise<void>((resolve) => taken.push(resolve));
+        },
+      });
+      expect(seen).toEqual(['stdout a\n', 'stdout b\n', 'stderr c\n', 'stdout d\n']);
+    } finally {
+      folder.remove();
+    }
   });
 
   test('a taker of output that fails ends the script, and its error is told', async () => {
