@@ -51,7 +51,7 @@ export const keys = {
   accepting: own('accepting'),
   /** Sorted set: unfinished runs asked to be cancelled, by time (Redis's clock, ms). */
   cancelling: own('cancelling'),
-  /** String, for ever: made by the first server; a Redis without it, or with another, has lost what it had. */
+  /** Hash, for ever: `id`, made by the first server, and `beats`, counted by all; another id, or fewer beats, is a Redis that has lost what it had. */
   identity: own('identity'),
   /** Hash, for ever: `at` and `since` when Redis could be asked without a longer pause (its own clock, ms). */
   awake: own('awake'),

@@ -4,7 +4,7 @@ import { freePorts } from '../support/free-ports.ts';
 import { ask } from '../support/http.ts';
 import { type Pool, startPool } from '../support/pool.ts';
 import { doFault, FAULT_KINDS, linkStore, pauseOf, startTroop, type Troop } from './faults.ts';
-import { between, chaosJob, oneOf, randomFrom } from './jobs.ts';
+import { between, chaosJob, INPUT, oneOf, randomFrom } from './jobs.ts';
 import { type Accepted, reconcile } from './reconcile.ts';
 
 export interface ChaosReport {
@@ -24,6 +24,7 @@ export async function runChaos(o: { seed: number; minutes: number; say: (text: s
   try {
     linkStore(pool);
     const troop = await startTroop(pool, await freePorts(2), ['auto', 'none', 'none']);
+    await pool.api('/inputs', { method: 'PUT', body: Buffer.from(INPUT), headers: { 'content-type': 'application/octet-stream' } });
     const endsAtMs = performance.now() + o.minutes * 60_000;
     const isOver = (): boolean => performance.now() > endsAtMs;
     const faults: Record<string, number> = {};
@@ -120,6 +121,7 @@ async function trouble(pool: Pool, troop: Troop, { random, isOver, faults, say }
 
 function thingOf(kind: string): string {
   if (/store/.test(kind)) return 'store';
+  if (/of Redis|Redis suspended/.test(kind)) return 'Redis';
   if (/suspended|kill -9 of a/.test(kind)) return /worker/.test(kind) ? 'a worker' : 'a server';
   return /workers|slow/.test(kind) ? 'the way of workers' : /servers/.test(kind) ? 'the way of servers' : kind;
 }

@@ -71,6 +71,12 @@ const FAULTS: Record<string, Fault> = {
     await pauseOf(between(random, 100, 2_000));
     await pool.redis.start();
   },
+  'Redis suspended': async (pool, _, random) => {
+    const { pid } = pool.redis;
+    process.kill(pid, 'SIGSTOP');
+    await pauseOf(between(random, 500, 14_000));
+    process.kill(pid, 'SIGCONT');
+  },
   'Redis refuses workers': (pool, _, random) => proxied(pool.workersProxy, 'refuse', between(random, 500, 5_000)),
   'Redis refuses servers': (pool, _, random) => proxied(pool.serversProxy, 'refuse', between(random, 500, 5_000)),
   'packets of workers swallowed': (pool, _, random) => proxied(pool.workersProxy, 'swallow', between(random, 1_000, 14_000)),

@@ -1,4 +1,5 @@
 /** The jobs of a chaos run: every outcome, with what each must say and leave. */
+import { createHash } from 'node:crypto';
 
 export interface ChaosJob {
   kind: string;
@@ -12,6 +13,8 @@ export interface ChaosJob {
   said: string | null;
   /** Path and content. */
   artifacts: Record<string, string>;
+  /** Attempts that neither a dead nor a stopped worker cut short; one, unless its policy retries it. */
+  attempts?: number;
   /** Is cancelled so long after it was accepted. */
   cancelAfterMs?: number;
 }
@@ -37,6 +40,10 @@ export function oneOf<T>(random: () => number, list: readonly T[]): T {
 
 const lines = (count: number, textOf: (n: number) => string): string =>
   Array.from({ length: count }, (_, n) => `${textOf(n + 1)}\n`).join('');
+
+/** What every chaos run has in its store. */
+export const INPUT = 'an input of many runs\n';
+const inputSha256 = createHash('sha256').update(INPUT).digest('hex');
 
 const KINDS: Record<string, (random: () => number, number: number) => Omit<ChaosJob, 'kind'>> = {
   succeeds: (_, n) => ({
@@ -107,6 +114,32 @@ const KINDS: Record<string, (random: () => number, number: number) => Omit<Chaos
       artifacts: {},
     };
   },
+  'is refused': () => ({
+    script: 'echo never',
+    options: { secrets: ['THAT_NO_WORKER_HAS'] },
+    outcome: 'refused',
+    said: '',
+    artifacts: {},
+  }),
+  'is tried again': (random) => {
+    const retries = between(random, 1, 3);
+    return {
+      script: 'echo no; exit 5',
+      options: { retries, retryOn: ['failed'], backoffMs: 100 },
+      outcome: 'failed',
+      exitCode: 5,
+      said: 'no\n',
+      artifacts: {},
+      attempts: retries + 1,
+    };
+  },
+  'reads an input': (_, n) => ({
+    script: `cat in/put; echo ${n} >> in/put`,
+    options: { inputs: [{ path: 'in/put', sha256: inputSha256, mode: 0o644 }] },
+    outcome: 'succeeded',
+    said: INPUT,
+    artifacts: { 'in/put': `${INPUT}${n}\n` },
+  }),
   'leaves files': (random, n) => {
     const [files, numbers] = [between(random, 1, 20), between(random, 10, 50_000)];
     const artifacts: Record<string, string> = { 'deep/er/numbers': lines(numbers, String) };
@@ -121,7 +154,19 @@ const KINDS: Record<string, (random: () => number, number: number) => Omit<Chaos
   },
 };
 
+/** Where no namespace keeps it from that, and then it is lost when it has done so to several. */
+const KILLS_ITS_WORKER: Omit<ChaosJob, 'kind'> = {
+  script: 'echo at it; kill -9 $PPID; sleep 1; echo not dead',
+  options: {},
+  outcome: 'succeeded',
+  said: 'at it\nnot dead\n',
+  artifacts: {},
+};
+/** The neighbours of such a run suffer with it. */
+const KILLERS_PART = 1 / 60;
+
 export function chaosJob(random: () => number, number: number): ChaosJob {
+  if (random() < KILLERS_PART) return { kind: 'kills its worker', ...KILLS_ITS_WORKER };
   const kind = oneOf(random, Object.keys(KINDS));
   return { kind, ...(KINDS[kind] as (typeof KINDS)[string])(random, number) };
 }

@@ -46,7 +46,9 @@ function outcomeFaults(run: Run, job: ChaosJob): string[] {
   if (run.outcome !== job.outcome && !isGivenUp) faults.push(`expected ${job.outcome}, got ${run.outcome} (${run.reason})`);
   if (run.outcome === 'failed' && run.exitCode !== job.exitCode) faults.push(`expected exit code ${job.exitCode}, got ${run.exitCode}`);
   const counting = run.attempts.filter(({ outcome }) => outcome !== 'superseded' && outcome !== 'interrupted');
-  if (counting.length > 1) faults.push(`${counting.length} attempts count: ${run.attempts.map(({ outcome }) => outcome).join(', ')}`);
+  const wanted = isGivenUp || run.outcome === 'cancelled' ? null : run.outcome === 'refused' ? 1 : (job.attempts ?? 1);
+  if (wanted === null ? counting.length > (job.attempts ?? 1) : counting.length !== wanted)
+    faults.push(`${counting.length} attempts count, expected ${wanted}: ${run.attempts.map(({ outcome }) => outcome).join(', ')}`);
   return faults;
 }
 
@@ -101,6 +103,8 @@ async function leftOver(pool: Pool): Promise<string[]> {
     ['folders of runs', () => names.flatMap((name) => runFolders(pool, name))],
     ['active jobs', () => pool.client.lrange(bullActiveKey(queue), '0', '-1')],
     ['waiting jobs', () => pool.client.zrange(bullActiveKey(queue).replace(/active$/, 'prioritized'), '0', '-1')],
+    ['open runs', () => pool.client.zrange(keys.openRuns('test'), '0', '-1')],
+    ['logs in Redis without an end', () => lastingLogs(pool)],
     ['half-accepted runs', () => pool.client.zrange(keys.accepting, '0', '-1')],
     ['cancellations', () => pool.client.zrange(keys.cancelling, '0', '-1')],
   ];
@@ -111,4 +115,11 @@ async function leftOver(pool: Pool): Promise<string[]> {
     if (left.length > 0) faults.push(`left over: ${left.length} ${what}: ${left.slice(0, 5)}`);
   }
   return faults;
+}
+
+/** Streams that would never expire. */
+async function lastingLogs(pool: Pool): Promise<string[]> {
+  const logs = await pool.client.keys('*:log:*');
+  const lives = await Promise.all(logs.map((key) => pool.client.pttl(key)));
+  return logs.filter((_, index) => (lives[index] ?? 0) < 0);
 }

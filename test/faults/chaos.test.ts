@@ -2,7 +2,7 @@ import { expect, it } from '@jest/globals';
 import { runChaos } from '../chaos/chaos.ts';
 
 /** Of `make chaos`; a part of it, under a seed of its own each time, belongs to the ordinary suite. */
-const MINUTES = Number(process.env.CHAOS_MINUTES || 0.75);
+const MINUTES = Number(process.env.CHAOS_MINUTES || 2);
 const SEED = Number(process.env.CHAOS_SEED || Math.floor(Math.random() * 1_000_000));
 const RECONCILED_MS = 240_000;
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { type Pool, startPool } from '../support/pool.ts';
 import { until } from '../support/until.ts';
@@ -81,6 +82,30 @@ describe('while a script runs and talks, Redis', () => {
     await until(() => server.program.stderr.includes('came back without its data'), 'the server to say so');
     await expectUnharmed(id);
     expect((await pool.api(`/runs/${id}/artifacts`)).json.artifacts).toMatchObject([{ path: 'kept.txt', bytes: 5 }]);
+    await expectTakesRuns();
+  });
+
+  it('comes back some seconds older: what runs goes on, what had ended since runs again, and the server says what is lost', async () => {
+    pool = await startPool({ workers: ['one', 'two'] });
+    const server = await pool.startServer();
+    const id = await pool.submit(COUNTING);
+    await said(id, 'line 10');
+    const go = `${pool.folder.path}/go`;
+    const short = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo kept > kept.txt', { env: { GO: go } });
+    await said(short, 'begun');
+    pool.redis.remember();
+    writeFileSync(go, '');
+    expect(await pool.finished(short)).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+    const gone = await pool.submit('echo never known');
+    await pool.finished(gone);
+    await said(id, 'line 30');
+    await pool.redis.kill();
+    await pool.redis.startOlder();
+    await until(() => server.program.stderr.includes('came back older'), 'the server to say so');
+    await expectUnharmed(id);
+    expect(await pool.finished(short)).toMatchObject({ outcome: 'succeeded', artifactCount: 1 });
+    expect(await pool.log(short)).toContain('begun\n');
+    expect((await pool.api(`/runs/${gone}`)).status).toBe(404);
     await expectTakesRuns();
   });
 

@@ -36,7 +36,7 @@ export interface Pool {
   running(id: string): Promise<Run>;
   finished(id: string, deadlineMs?: number): Promise<Run>;
   log(id: string, query?: string): Promise<string>;
-  api(path: string, o?: { method?: string; body?: object; headers?: Record<string, string> }): ReturnType<typeof ask>;
+  api(path: string, o?: { method?: string; body?: object | Buffer; headers?: Record<string, string> }): ReturnType<typeof ask>;
   stop(): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 /** A real Redis for a test file: a process of its own on a unix socket in a temporary folder, on request on loopback too. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { cpSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { connect as connectSocket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { tempFolder } from './temp.ts';
@@ -11,6 +11,10 @@ export interface TestRedis {
   /** On loopback. */
   tcpUrl: string;
   pid: number;
+  /** Keeps what it has now, for `startOlder`. */
+  remember(): void;
+  /** Starts it again on what it had then, as after the crash of its host. */
+  startOlder(): Promise<void>;
   /** Ends it as the power switch would. */
   kill(): Promise<void>;
   /** Starts it again on the same data. */
@@ -61,6 +65,12 @@ export async function startRedis(port = 0): Promise<TestRedis> {
     tcpUrl: `redis://127.0.0.1:${port}`,
     get pid() {
       return child?.pid ?? 0;
+    },
+    remember: () => cpSync(`${folder.path}/appendonlydir`, `${folder.path}/older`, { recursive: true }),
+    startOlder: async () => {
+      rmSync(`${folder.path}/appendonlydir`, { recursive: true });
+      renameSync(`${folder.path}/older`, `${folder.path}/appendonlydir`);
+      await start();
     },
     kill: () => end('SIGKILL'),
     start,
