@@ -15,7 +15,7 @@ import { version } from '../src/service/version.ts';
 import { createExecutor } from './executor.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import { hiddenFolders } from './hidden-folders.ts';
-import { findCgroups, noCgroups } from './limits/cgroups.ts';
+import { findCgroups } from './limits/cgroups.ts';
 import { createLimiter } from './limits/limiter.ts';
 import { createRunningRuns } from './running-runs.ts';
 import { chooseSandbox } from './sandbox/choose.ts';
@@ -26,7 +26,7 @@ import { takeWorkFolder } from './work-folder.ts';
 const HELP = `builder worker --platform P… [--name N] [--concurrency N] [--sandbox auto|bwrap|unshare|none] [--once] [--idle-exit D]
 
 Takes the runs of its platforms from Redis, executes them and stores what they leave. Configured by environment:
-BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORKER_NAME, BUILDER_CGROUPS, BUILDER_LOG_LEVEL;
+BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_WORK_DIR, BUILDER_WORKER_NAME, BUILDER_LOG_LEVEL;
 BUILDER_SECRET_NAME, or BUILDER_SECRET_NAME_FILE, gives the secret NAME to runs that ask for it.
 
   --platform P      a platform that it takes runs of; may be given several times
@@ -78,7 +78,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     const store = await openStore(config.store);
     life.onRelease('store', () => store.close());
     const sandbox = await chooseSandbox(flags.sandbox);
-    const limiter = createLimiter(config.cgroups === 'off' ? noCgroups('BUILDER_CGROUPS is off') : findCgroups(), sandbox.name !== 'none');
+    const limiter = createLimiter(findCgroups(), sandbox.name !== 'none');
     const running = createRunningRuns();
     const worker = {
       name: folder.name,

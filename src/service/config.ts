@@ -29,7 +29,6 @@ export interface WorkerConfig extends CommonConfig {
   workDir: string;
   name: string;
   /** `off`: no control groups are made, whatever the machine allows. */
-  cgroups: 'auto' | 'off';
   /** By their names, as runs ask for them. */
   secrets: ReadonlyMap<string, string>;
   /** Where they were read from: no script is to see these files. */
@@ -43,7 +42,6 @@ export interface ClientEnvironment {
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
-const CGROUPS = ['auto', 'off'] as const;
 const TOKEN_CHARS_MIN = 16;
 const SECRET_PREFIX = 'BUILDER_SECRET_';
 const FILE_SUFFIX = '_FILE';
@@ -125,7 +123,6 @@ export function readWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerCo
       'an absolute path',
     ),
     name: from.checked('BUILDER_WORKER_NAME', defaultWorkerName(), (text) => text, 'a name'),
-    cgroups: from.checked('BUILDER_CGROUPS', 'auto', (text) => CGROUPS.find((one) => one === text), CGROUPS.join(' or ')),
     ...takeSecrets(from, env),
   };
   refuse(from.faults);

@@ -29,12 +29,15 @@ export interface ProgramOptions {
   cwd?: string;
   env?: Record<string, string>;
   input?: string;
+  /** A command that starts it, given as further arguments. */
+  through?: string[];
 }
 
 /** Starts `bin/builder` with a clean environment. */
 export function startProgram(args: string[], o: ProgramOptions = {}): Program {
   const env = { PATH: process.env.PATH ?? '', HOME: o.cwd ?? ROOT, LANG: 'C.UTF-8', ...o.env };
-  const child = spawn(process.execPath, [BUILDER, ...args], { cwd: o.cwd ?? ROOT, env, stdio: ['pipe', 'pipe', 'pipe'] });
+  const [program = '', ...given] = [...(o.through ?? []), process.execPath, BUILDER, ...args];
+  const child = spawn(program, given, { cwd: o.cwd ?? ROOT, env, stdio: ['pipe', 'pipe', 'pipe'] });
   const out: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
   child.stdout.on('data', (chunk: Buffer) => out.stdout.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => out.stderr.push(chunk));

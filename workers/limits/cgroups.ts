@@ -42,10 +42,6 @@ export function findCgroups(proc = '/proc/self'): Cgroups {
   return { memory: found('memory'), cpu: found('cpu'), pids: found('pids') };
 }
 
-export function noCgroups(why: string): Cgroups {
-  return { memory: why, cpu: why, pids: why };
-}
-
 interface Mount {
   /** Of the hierarchy, what is seen at the point. */
   root: string;
