@@ -12,7 +12,7 @@ BUILT := dist/.built
 # The tools' caches stay in the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/node_modules/.cache
 
-.PHONY: help build demo test faults chaos check clean redis
+.PHONY: help build demo test faults chaos soak check clean redis
 
 help:
 	@echo 'make build   npm packages and the programs: leaves bin/builder runnable in the checkout'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test    the test suite (one file: npm test -- test/integration/stores.test.ts)'
 	@echo 'make faults  the tests of faults alone: killed, suspended and cut-off programs, full disks'
 	@echo 'make chaos   jobs of every outcome under random faults, then a reconciliation: MINUTES=5 SEED=n'
+	@echo 'make soak    RUNS=10000 runs, then looks whether disk, memory, handles, processes and keys are as before'
 	@echo 'make check   types, lint, import rules, formatting, dead code'
 	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/'
 
@@ -52,6 +53,10 @@ MINUTES ?= 5
 SEED ?=
 chaos: build redis
 	@PATH="$$PATH:$(CURDIR)/.tools/bin" CHAOS_MINUTES=$(MINUTES) CHAOS_SEED=$(SEED) npm test --silent -- test/faults/chaos.test.ts
+
+RUNS ?= 10000
+soak: build redis
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" SOAK_RUNS=$(RUNS) npm test --silent -- test/faults/housekeeping.test.ts
 
 check: $(PACKAGES)
 	@npm run --silent check
