@@ -165,9 +165,10 @@ async function storeAttempt(
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
   const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask };
+  let artifacts: Artifact[] = [];
   try {
     for (const note of o.notes) await o.log.note(note);
-    const artifacts = await patiently({ ...patience, until: deadline }, () =>
+    artifacts = await patiently({ ...patience, until: deadline }, () =>
       collectArtifacts({
         folder: folder.home,
         scriptSha256: open.spec.script.sha256,
@@ -182,7 +183,7 @@ async function storeAttempt(
     await patiently({ ...patience, until: deadline }, () =>
       writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })),
     );
-    return { kind: 'ended', ending: o.ending, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
+    return { kind: 'ended', ending: o.ending, log, artifactCount: countOf(artifacts) };
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted' };
     // A file's name may be in it.
@@ -194,9 +195,14 @@ async function storeAttempt(
       reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`,
     };
     const log = await logWithoutFiles(worker, folder, o.log);
-    await writeManifest(worker.store, manifestOf(worker, open, { ending, artifacts: [], log })).catch(() => undefined);
-    return { kind: 'ended', ending, log, artifactCount: 0 };
+    // Artifacts that were all stored before what failed are there.
+    await writeManifest(worker.store, manifestOf(worker, open, { ending, artifacts, log })).catch(() => undefined);
+    return { kind: 'ended', ending, log, artifactCount: countOf(artifacts) };
   }
+}
+
+function countOf(artifacts: Artifact[]): number {
+  return artifacts.filter((one) => one.input !== 'unchanged').length;
 }
 
 /** The run's own files may be what fills the disk that its log, the store and Redis write to: they go first. */

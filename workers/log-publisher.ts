@@ -4,7 +4,7 @@ import { limits } from '../src/job/limits.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
 import { appendChunk, expireStream, type LogId, lastLine, linesFrom, trimBefore } from '../src/logs/stream.ts';
 import type { Redis } from '../src/redis/connection.ts';
-import { oneLine } from '../src/service/errors.ts';
+import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
 import type { Logger } from '../src/service/logger.ts';
 import type { Spool } from './log-spool.ts';
@@ -18,7 +18,7 @@ export interface PublisherOptions {
 }
 
 export interface Publisher {
-  /** Resolves when everything that the spool holds is in Redis and in the archive; rejects when the signal is aborted first. */
+  /** Resolves when everything that the spool holds is in Redis and in the archive; rejects when the signal is aborted first, or the spool is damaged. */
   finish(signal: AbortSignal): Promise<void>;
   /** Stops where it is. */
   stop(): Promise<void>;
@@ -38,6 +38,8 @@ interface Progress {
   /** Redis is another one, or the same after an outage: it must be asked how far it really has come. */
   doubtful: boolean;
   finishing: boolean;
+  /** The spool cannot be read any more: no trying again helps. */
+  damage: BuilderError | null;
 }
 
 /** Starts draining at once; the script is never held up by it. */
@@ -50,6 +52,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
     marks: [],
     doubtful: false,
     finishing: false,
+    damage: null,
   };
   let back = new AbortController();
   // A script that is silent now may have said things that Redis has forgotten.
@@ -69,9 +72,11 @@ export function startPublisher(o: PublisherOptions): Publisher {
         returned = aborted(back.signal);
       }
       const step = await drain(o, progress).catch((cause: unknown) => {
+        if (cause instanceof BuilderError && cause.code === 'damaged') progress.damage = cause;
         o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
         return 'fault' as const;
       });
+      if (progress.damage !== null) return;
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
       else if (step === 'idle' && progress.finishing) return;
       else if (step === 'idle') await Promise.race([growth, returned, ...ends]);
@@ -83,6 +88,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
       progress.finishing = true;
       finish.abort();
       await Promise.race([loop, aborted(signal)]);
+      if (progress.damage !== null) throw progress.damage;
       // The archive has all of it: the stream ends by itself in any case, if later.
       if (!signal.aborted) return expireStream(o.redis, o.log).catch(() => undefined);
       stopped.abort();

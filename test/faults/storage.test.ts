@@ -65,6 +65,25 @@ describe('the store', () => {
   });
 });
 
+describe('a log', () => {
+  it('that its own script spoils on the disk of the worker: the run ends as lost, with the reason, and the worker goes on', async () => {
+    const pool = await startPool();
+    try {
+      const run = await pool.finished(
+        await pool.submit('echo kept > kept; echo said; until [ -s ../log.ndjson ]; do sleep 0.01; done; : > ../log.ndjson'),
+      );
+      expect(run).toMatchObject({
+        outcome: 'lost',
+        artifactCount: 1,
+        reason: expect.stringMatching(/^not-stored: ended as succeeded, .*log/),
+      });
+      expect(await pool.finished(await pool.submit('echo fine'))).toMatchObject({ outcome: 'succeeded' });
+    } finally {
+      await pool.stop();
+    }
+  });
+});
+
 onDisks('a full disk', () => {
   let pool: Pool;
 
