@@ -6,6 +6,7 @@ import { Run } from '../job/run.ts';
 import { Template } from '../job/template.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { Access } from './client-config.ts';
+import { insist } from './insistence.ts';
 import { type LogRecord, readRecords } from './log-records.ts';
 import { type Call, createTransport, steps, type Transport } from './transport.ts';
 
@@ -51,6 +52,8 @@ export function createClient(access: Access) {
     return list.map((one) => parsed(schema, one, access));
   };
   const post = <T>(schema: Schema<T>, path: string, body: unknown): Promise<T> => read(schema, { method: 'POST', path, body });
+  const make = <T>(schema: Schema<T>, path: string, body: unknown): Promise<T> =>
+    insist((headers) => read(schema, { method: 'POST', path, body, headers }));
   return {
     server: access.server,
     info: () => read(Info, { path: 'info' }),
@@ -62,13 +65,13 @@ export function createClient(access: Access) {
     removeJob: (name: string) => transport.json({ method: 'DELETE', path: steps('jobs', name) }),
     reschedule: (name: string, body: Pick<PutJob, 'period'> & { next: string }) => post(Job, `${steps('jobs', name)}/reschedule`, body),
     execute: async (name: string, platform: string | undefined) =>
-      (await post(RunIds, `${steps('jobs', name)}/execute`, platform === undefined ? {} : { platform })).runs,
+      (await make(RunIds, `${steps('jobs', name)}/execute`, platform === undefined ? {} : { platform })).runs,
 
-    submit: (body: SubmitRun) => post(Run, 'runs', body),
+    submit: (body: SubmitRun) => make(Run, 'runs', body),
     runs: ({ limit, ...query }: RunsQuery) => read(RunPage, { path: 'runs', query: { ...query, limit: limit?.toString() } }),
     run: (id: string, signal?: AbortSignal) => read(Run, { path: steps('runs', id), ...(signal === undefined ? {} : { signal }) }),
     cancel: (id: string, reason: string | undefined) => post(Run, `${steps('runs', id)}/cancel`, reason === undefined ? {} : { reason }),
-    rerun: (id: string) => post(Run, `${steps('runs', id)}/rerun`, {}),
+    rerun: (id: string) => make(Run, `${steps('runs', id)}/rerun`, {}),
     log: (id: string, query: LogQuery) => readLog(transport, id, query),
     artifacts: async (id: string) => (await read(ArtifactList, { path: `${steps('runs', id)}/artifacts` })).artifacts,
     artifact: (id: string, artifact: Artifact, signal: AbortSignal) => readArtifact(transport, id, artifact, signal),

@@ -153,6 +153,8 @@ export const limits = {
   /** Pauses between its tries: short enough to miss little, long enough not to press a server that starts. */
   followPauseMs: 250,
   followPauseMsMax: 5 * SECOND,
+  /** A producer whose request may have made runs, but whose answer was lost, asks again for so long: a server starts in a second or two. */
+  insistMsMax: 20 * SECOND,
   /** How long a producer waits for an answer other than a log or a file. */
   clientAnswerMsMax: MINUTE,
   /** A follower looks at the record at least this often, should a wake-up have been lost. */

@@ -1,26 +1,45 @@
 /** `Idempotency-Key`: the same request again makes the same runs, however many send it at the same time. */
 import { createHash } from 'node:crypto';
+import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { limits } from '../job/limits.ts';
 import { newRunId } from '../job/names.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
+import type { ServerContext } from './server-context.ts';
 
 const Reservation = z.object({ body: z.string(), ids: z.array(z.string()) });
 
 const KEY_CHARS_MAX = 255;
 
-export interface Idempotent {
+/**
+ * Ids for the runs that a request makes: fresh ones, or those that the first request with its `Idempotency-Key` took. A key counts for its
+ * token alone. Throws `invalid-value` for another body under the same key.
+ */
+export async function reserveIds(
+  { queues, access }: ServerContext,
+  request: FastifyRequest,
+  body: unknown,
+  count: number,
+): Promise<string[]> {
+  const { tokenId } = await access.demand(request, 'submit');
+  return idsFor(queues.redis, { key: request.headers['idempotency-key'], tokenId, body, count });
+}
+
+export async function reserveId(context: ServerContext, request: FastifyRequest, body: unknown): Promise<string> {
+  const [id] = await reserveIds(context, request, body, 1);
+  return id ?? newRunId();
+}
+
+interface Idempotent {
   key: string | string[] | undefined;
-  /** A key counts for its token alone. */
   tokenId: string;
   body: unknown;
   count: number;
 }
 
-/** Ids for the runs of a request: fresh ones, or those that the first request with this key took. Throws `invalid-value` for another body. */
-export async function idsFor(redis: Redis, o: Idempotent): Promise<string[]> {
+async function idsFor(redis: Redis, o: Idempotent): Promise<string[]> {
   const fresh = Array.from({ length: o.count }, newRunId);
   if (o.key === undefined) return fresh;
   if (typeof o.key !== 'string' || o.key === '' || o.key.length > KEY_CHARS_MAX) {

@@ -257,3 +257,20 @@ describe('help', () => {
     execFileSync('bash', ['-n'], { input: stdout });
   });
 });
+
+describe('a request that makes a run', () => {
+  test('and whose answer is lost is sent again under the same key; one that is refused is not', async () => {
+    let broken = 2;
+    const server = await serve((asked, response) => {
+      if (asked.method === 'POST' && broken-- > 0) response.destroy();
+      else if (asked.path === 'jobs/nightly/execute') json(response, { runs: [runOf()] }, 201);
+      else problem(response, 404, 'not-found', 'no such job: other');
+    });
+    const done = await runCommand(['execute', 'nightly'], at(server));
+    expect([done.code, done.stdout]).toEqual([0, `${RUN_ID}\n`]);
+    const keys = server.asked.filter(({ method }) => method === 'POST').map(({ headers }) => headers['idempotency-key']);
+    expect([keys.length, new Set(keys).size, typeof keys[0]]).toEqual([3, 1, 'string']);
+    expect((await runCommand(['execute', 'other'], at(server))).code).toBe(66);
+    expect(server.asked.filter(({ method, path }) => method === 'POST' && path === 'jobs/other/execute')).toHaveLength(1);
+  });
+});

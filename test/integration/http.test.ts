@@ -47,6 +47,17 @@ describe('submitting', () => {
     expect(await platformQueue(server.queues, 'idem-3').getJobCountByTypes('prioritized', 'wait')).toBe(3);
   });
 
+  it('of a job or of a run that is run again under one Idempotency-Key makes its run once, too', async () => {
+    expect((await putJob('keyed', { ...RUN, platform: 'idem-5', period: 'never' })).status).toBe(201);
+    const [first] = (await post('/jobs/keyed/execute')).json.runs;
+    for (const path of ['/jobs/keyed/execute', `/runs/${first.id}/rerun`]) {
+      const key = { 'idempotency-key': randomUUID() };
+      const answers = await Promise.all(Array.from({ length: 20 }, () => post(path, {}, key)));
+      expect(new Set(answers.map(({ status, json }) => `${status} ${(json.runs?.[0] ?? json).id}`)).size).toBe(1);
+    }
+    expect((await api('/runs?platform=idem-5')).json.runs).toHaveLength(3);
+  });
+
   it('a batch is refused whole: for a dropped platform, an unknown input, a path that leads out', async () => {
     await dropPlatform(server.queues, 'gone');
     const good = { ...RUN, platform: 'whole' };

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { Execute, PutJob, Reschedule } from '../../job/api.ts';
 import { JobDefinition } from '../../job/definition.ts';
 import { limits } from '../../job/limits.ts';
-import { checkName, newRunId } from '../../job/names.ts';
+import { checkName, newRunId, partRunId } from '../../job/names.ts';
 import { parseMoment } from '../../job/schedule.ts';
 import { parametersOf } from '../../job/template.ts';
 import { getJob, listJobs, putJob, removeJob, rescheduleJob } from '../../queue/definitions.ts';
@@ -13,6 +13,7 @@ import { getTemplate } from '../../queue/templates.ts';
 import { viewsOf } from '../../queue/view.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
+import { reserveId } from '../idempotency.ts';
 import { scheduleOf } from '../job-schedule.ts';
 import { jobView } from '../job-view.ts';
 import { checkInputs } from '../known-inputs.ts';
@@ -42,8 +43,11 @@ export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
   });
   app.post<Named>('/jobs/:name/execute', async (request, reply) => {
     const { platform } = parse(Execute, request.body);
-    const definition = await existing(context, request.params.name);
-    const wanted = await specsOfJob(queues, context.storeScript, { definition, trigger: 'execute', platform, idOf: newRunId });
+    const { name } = request.params;
+    const definition = await existing(context, name);
+    const reserved = await reserveId(context, request, { execute: name, platform });
+    const idOf = (one: string): string => partRunId(reserved, one);
+    const wanted = await specsOfJob(queues, context.storeScript, { definition, trigger: 'execute', platform, idOf });
     const specs = await withoutDropped(queues, wanted);
     await submitAll(queues, specs);
     const runs = await viewsOf(

@@ -1,5 +1,5 @@
 /** Runs: submitting, listing, showing, cancelling, running again. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { Cancel, SubmitRun } from '../../job/api.ts';
 import { limits } from '../../job/limits.ts';
@@ -12,7 +12,7 @@ import { submitRun } from '../../queue/submit.ts';
 import { getRun, listRuns, resolveRunId, viewsOf } from '../../queue/view.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
-import { idsFor } from '../idempotency.ts';
+import { reserveId, reserveIds } from '../idempotency.ts';
 import { checkInputs } from '../known-inputs.ts';
 import { parse } from '../parse.ts';
 import type { ServerContext } from '../server-context.ts';
@@ -35,8 +35,7 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
     const many = Array.isArray(request.body);
     const wanted = many ? parse(Batch, request.body) : [parse(SubmitRun, request.body)];
     await checkInputs(context, uniqueInputs(wanted));
-    const { tokenId } = await context.access.demand(request, 'submit');
-    const reserved = await idsFor(queues.redis, { key: request.headers['idempotency-key'], tokenId, body: wanted, count: wanted.length });
+    const reserved = await reserveIds(context, request, wanted, wanted.length);
     const specs = await eachAtOnce(
       wanted.map((one, index) => ({ one, id: reserved[index] ?? newRunId() })),
       limits.filesAtOnce,
@@ -56,7 +55,7 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
     return requestCancel(queues, await resolveRunId(queues, request.params.id), reason ?? null);
   });
   app.post<ById>('/runs/:id/rerun', async (request, reply) =>
-    reply.status(201).send(await rerun(context, await resolveRunId(queues, request.params.id))),
+    reply.status(201).send(await rerun(context, request, await resolveRunId(queues, request.params.id))),
   );
 }
 
@@ -65,10 +64,12 @@ async function specOf(context: ServerContext, { script, ...options }: SubmitRun,
 }
 
 /** The same again: script, inputs and options as they were, whatever the job is by now. */
-async function rerun({ queues, store }: ServerContext, id: string): Promise<Run> {
+async function rerun(context: ServerContext, request: FastifyRequest, id: string): Promise<Run> {
+  const { queues, store } = context;
   const record = await readRecord(queues.redis, id);
   if (record === null) throw new BuilderError('not-found', `no such run: ${id}`);
-  const spec = RunSpec.parse({ ...record.spec, id: newRunId(), trigger: 'rerun', createdAt: new Date().toISOString() });
+  const reserved = await reserveId(context, request, { rerun: id });
+  const spec = RunSpec.parse({ ...record.spec, id: reserved, trigger: 'rerun', createdAt: new Date().toISOString() });
   if ((await store.statBlob(spec.script.sha256)) === null)
     throw new BuilderError('not-found', `expected the script of ${id} in the store, got nothing`);
   await submitRun(queues, spec);
