@@ -19,9 +19,18 @@ const GIVEN_UP: Record<string, RegExp> = { lost: /^worker-died: /, refused: /^ca
 /** A backlog of the last minute, and the locks of the last faults. */
 const ENDED_MS = 120_000;
 
-/** What is wrong, one line each; also the runs as they ended. */
-export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<{ runs: Run[]; differences: string[] }> {
+export interface Reckoning {
+  /** As they ended. */
+  runs: Run[];
+  /** What is wrong, one line each. */
+  differences: string[];
+  /** What may explain it: attempts, and what the programs said of the runs. */
+  notes: string[];
+}
+
+export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<Reckoning> {
   const differences: string[] = [];
+  const notes: string[] = [];
   const runs: Run[] = [];
   const isOpen = async ({ id }: Accepted): Promise<boolean> => (await pool.client.hexists(keys.run(id), 'result')) === 0;
   const allEnded = async (): Promise<boolean> => !(await Promise.all(accepted.map(isOpen))).includes(true);
@@ -35,9 +44,12 @@ export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<{ run
         : [`never ended: ${run.state}, ${JSON.stringify(run.attempts)}`];
     if (run.outcome === job.outcome && faults.length === 0) faults.push(...(await artifactFaults(pool, run, job)));
     differences.push(...faults.map((fault) => `run ${id} (${job.kind}): ${fault}`));
+    if (faults.length > 0) notes.push(JSON.stringify(run.attempts), ...pool.told(id));
   }
-  differences.push(...(await unknownRuns(pool, accepted)), ...(await leftOver(pool)));
-  return { runs, differences };
+  const left = await leftOver(pool);
+  differences.push(...(await unknownRuns(pool, accepted)), ...left);
+  for (const [id] of left.join().matchAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g)) notes.push(...pool.told(id));
+  return { runs, differences, notes };
 }
 
 function outcomeFaults(run: Run, job: ChaosJob): string[] {

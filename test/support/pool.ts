@@ -36,6 +36,8 @@ export interface Pool {
   running(id: string): Promise<Run>;
   finished(id: string, deadlineMs?: number): Promise<Run>;
   log(id: string, query?: string): Promise<string>;
+  /** Lines that its programs wrote to stderr, dead ones too, that hold a text. */
+  told(text: string): string[];
   api(path: string, o?: { method?: string; body?: object | Buffer; headers?: Record<string, string> }): ReturnType<typeof ask>;
   stop(): Promise<void>;
 }
@@ -119,6 +121,7 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
       if (answer.status !== 201) throw new Error(`submit: ${answer.status} ${answer.text}`);
       return answer.json.id;
     },
+    told: (text) => programs.flatMap(({ stderr }) => stderr.split('\n').filter((line) => line.includes(text))),
     running: (id) => inState(id, 'running'),
     finished: (id, deadlineMs) => inState(id, 'finished', deadlineMs),
     log: async (id, query = '') => (await api(`/runs/${id}/log${query}`)).text,
