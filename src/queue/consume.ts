@@ -5,7 +5,7 @@ import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
 import type { RunRecord, RunResult } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
-import { BULL_PREFIX, bullActiveKey, bullLockKey, keys, runQueue } from '../redis/keys.ts';
+import { BULL_PREFIX, bullActiveKey, bullLockKey, bullWaitKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
@@ -151,7 +151,7 @@ async function retakeLock(o: ConsumeOptions, held: Held, id: string): Promise<vo
   const answer = await runScript(
     o.connection,
     retakeScript,
-    [keys.run(id), bullLockKey(queue, id), bullActiveKey(queue)],
+    [keys.run(id), bullLockKey(queue, id), bullActiveKey(queue), bullWaitKey(queue)],
     [id, mine.token, claim.attempt, claim.claim, limits.lockDurationMs],
   );
   if (answer === 0) mine.lost.abort('superseded');

@@ -103,7 +103,8 @@ return redis.call('HINCRBY', KEYS[1], ARGV[4], 1)
 `);
 
 /**
- * Takes an expired lock again. KEYS run, lock, active. ARGV id, token, attempt, claim, duration (ms) → 1 held | 0 refused | -1 Redis has lost the record
+ * Takes an expired lock again, also of a run that a server has queued anew and nobody has taken. KEYS run, lock, active, wait. ARGV id, token,
+ * attempt, claim, duration (ms) → 1 held | 0 refused | -1 Redis has lost the record
  */
 export const retakeScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return -1 end
@@ -112,7 +113,10 @@ local lock = redis.call('GET', KEYS[2])
 if lock and lock ~= ARGV[2] then return 0 end
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[3] then return 0 end
 if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[3])).claim ~= ARGV[4] then return 0 end
-if not redis.call('LPOS', KEYS[3], ARGV[1]) then return 0 end
+if not redis.call('LPOS', KEYS[3], ARGV[1]) then
+  if redis.call('LREM', KEYS[4], 1, ARGV[1]) == 0 then return 0 end
+  redis.call('LPUSH', KEYS[3], ARGV[1])
+end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
 return 1
 `);

@@ -20,6 +20,11 @@ export function bullLockKey(queue: string, jobId: string): string {
   return `${BULL_PREFIX}:${queue}:${jobId}:lock`;
 }
 
+/** BullMQ's list of the jobs that were given back, or whose worker was taken for dead. */
+export function bullWaitKey(queue: string): string {
+  return `${BULL_PREFIX}:${queue}:wait`;
+}
+
 /** BullMQ's list of the jobs that workers hold, and its hash of one job. */
 export function bullActiveKey(queue: string): string {
   return `${BULL_PREFIX}:${queue}:active`;

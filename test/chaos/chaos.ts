@@ -5,7 +5,7 @@ import { ask } from '../support/http.ts';
 import { type Pool, startPool } from '../support/pool.ts';
 import { doFault, FAULT_KINDS, linkStore, pauseOf, startTroop, type Troop } from './faults.ts';
 import { between, chaosJob, INPUT, oneOf, randomFrom } from './jobs.ts';
-import { type Accepted, reconcile } from './reconcile.ts';
+import { type Accepted, reconcile, waitForEnds } from './reconcile.ts';
 
 export interface ChaosReport {
   seed: number;
@@ -33,6 +33,8 @@ export async function runChaos(o: { seed: number; minutes: number; say: (text: s
       trouble(pool, troop, { random: randomFrom(o.seed + 1), isOver, faults, say: o.say }),
     ]);
     o.say(`chaos: ${accepted.length} runs accepted; all faults are over`);
+    // Until then what a script kills is started again.
+    await waitForEnds(pool, accepted);
     await troop.end();
     const { runs, differences, notes } = await reconcile(pool, accepted);
     for (const note of notes) o.say(`chaos: ${note}`);

@@ -19,6 +19,13 @@ const GIVEN_UP: Record<string, RegExp> = { lost: /^worker-died: /, refused: /^ca
 /** A backlog of the last minute, and the locks of the last faults. */
 const ENDED_MS = 120_000;
 
+/** Waits until every run has ended, or the time for it is over. */
+export async function waitForEnds(pool: Pool, accepted: Accepted[]): Promise<void> {
+  const isOpen = async ({ id }: Accepted): Promise<boolean> => (await pool.client.hexists(keys.run(id), 'result')) === 0;
+  const allEnded = async (): Promise<boolean> => !(await Promise.all(accepted.map(isOpen))).includes(true);
+  await until(allEnded, 'every run to end', ENDED_MS).catch(() => undefined);
+}
+
 export interface Reckoning {
   /** As they ended. */
   runs: Run[];
@@ -32,9 +39,6 @@ export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<Recko
   const differences: string[] = [];
   const notes: string[] = [];
   const runs: Run[] = [];
-  const isOpen = async ({ id }: Accepted): Promise<boolean> => (await pool.client.hexists(keys.run(id), 'result')) === 0;
-  const allEnded = async (): Promise<boolean> => !(await Promise.all(accepted.map(isOpen))).includes(true);
-  await until(allEnded, 'every run to end', ENDED_MS).catch(() => undefined);
   for (const { id, job } of accepted) {
     const run = await pool.run(id);
     runs.push(run);

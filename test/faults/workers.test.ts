@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { bullLockKey, runQueue } from '../../src/redis/keys.ts';
 import { type Pool, processesOf, runFolders, startPool } from '../support/pool.ts';
@@ -25,6 +26,23 @@ async function proxyOf(delayMs = 0): Promise<TcpProxy> {
 }
 
 describe('a worker that is suspended', () => {
+  it('and whose run no other has taken when it wakes: it has the run again, and the script goes on', async () => {
+    // With a slot free it would take the run a second time before it hears that it has lost it.
+    const victim = await pool.startWorker('alone', { platforms: ['alone'], concurrency: 1 });
+    const go = `${pool.folder.path}/go-alone`;
+    const id = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo done', { platform: 'alone', env: { GO: go } });
+    await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
+    victim.child.kill('SIGSTOP');
+    await until(async () => (await pool.run(id)).state === 'waiting', 'the run to wait for another worker');
+    victim.child.kill('SIGCONT');
+    await until(async () => (await pool.run(id)).state === 'running', 'the worker to have it again');
+    writeFileSync(go, '');
+    const run = await pool.finished(id);
+    expect(run).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+    expect(run.attempts).toHaveLength(1);
+    expect(await pool.log(id)).toBe('begun\ndone\n');
+  });
+
   it('while its run is cancelled: the run ends within about one lock duration, and says that the end is not confirmed', async () => {
     const victim = await pool.startWorker('asleep', { platforms: ['asleep'] });
     const id = await pool.submit('echo begun; while true; do sleep 0.1; echo more; done', { platform: 'asleep' });
