@@ -86,6 +86,8 @@ export const limits = {
   s3RetryPauseMsMax: 5 * SECOND,
   /** A connection to the store on which nothing moves for so long is dead. */
   s3IdleMsMax: 60 * SECOND,
+  /** S3 refuses requests whose time is further from its own than this. */
+  s3SkewMsMax: 15 * MINUTE,
   /** A store that has not answered for so long is not ready. */
   storeCheckMsMax: 5 * SECOND,
   /** Temporary files and unfinished uploads older than this are nobody's; no upload of one file takes so long. */

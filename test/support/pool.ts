@@ -55,6 +55,8 @@ export interface WorkerOptions {
 export interface PoolOptions {
   workers?: string[];
   storePath?: string;
+  /** The variables that name another store than a folder. */
+  store?: Record<string, string>;
 }
 
 export async function startPool(o: PoolOptions = {}): Promise<Pool> {
@@ -69,7 +71,8 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
   writeFileSync(`${folder.path}/token`, `${TOKEN}\n`);
   const programs: Program[] = [];
   const workers = new Map<string, Program>();
-  const env = { BUILDER_STORE: `file://${storePath}`, BUILDER_BOOTSTRAP_TOKEN_FILE: `${folder.path}/token`, BUILDER_LOG_LEVEL: 'debug' };
+  const store = o.store ?? { BUILDER_STORE: `file://${storePath}` };
+  const env = { ...store, BUILDER_BOOTSTRAP_TOKEN_FILE: `${folder.path}/token`, BUILDER_LOG_LEVEL: 'debug' };
   const redisAt = (proxy: TcpProxy): { BUILDER_REDIS_URL: string } => ({ BUILDER_REDIS_URL: `redis://127.0.0.1:${proxy.port}` });
   const access = { url: '', token: TOKEN };
   const startServer: Pool['startServer'] = async (port = 0) => {
