@@ -39,7 +39,7 @@ export function connectBucket(config: S3Config): S3Bucket {
   const label = `s3://${config.bucket} at ${url.origin}`;
   const clientFor = (signal?: AbortSignal): Client => createClient({ config, url, agent: transport.agent, http: transport.under(signal) });
   const plain = clientFor();
-  const fault = (thrown: unknown): BuilderError => asStoreFault(thrown, label);
+  const fault = (thrown: unknown): BuilderError => asStoreFault(thrown, label, transport.endpointNow() - Date.now());
   const call: S3Bucket['call'] = async (work, { signal, triesMax = limits.s3TriesMax } = {}) => {
     const client = signal === undefined ? plain : clientFor(signal);
     for (let tries = 1; ; tries++) {

@@ -1,4 +1,6 @@
 /** Faults of an S3 endpoint: what they are called, which pass by themselves, what a person is told. */
+import { formatDuration } from '../job/duration.ts';
+import { limits } from '../job/limits.ts';
 import { BuilderError, type ErrorCode, oneLine } from '../service/errors.ts';
 
 /** An answer that the client would not let us see: it reports these without their code and leaves the body unread. */
@@ -23,6 +25,7 @@ const DENIED = new Set([
   'ExpiredToken',
   'AllAccessDisabled',
 ]);
+const SKEWED = 'RequestTimeTooSkewed';
 const FULL = /StorageFull|QuotaExceeded|InsufficientStorage|InsufficientCapacity|DiskFull/i;
 const PASSING = new Set([
   'ECONNRESET',
@@ -57,8 +60,8 @@ export function isPassing(thrown: unknown): boolean {
   return thrown instanceof S3Refusal || PASSING.has(code) || code.startsWith('HPE_');
 }
 
-/** The fault as one line for people, without secrets: `store` names bucket and endpoint. */
-export function asStoreFault(thrown: unknown, store: string): BuilderError {
+/** The fault as one line for people, without secrets: `store` names bucket and endpoint, whose clock is `aheadMs` ahead of ours. */
+export function asStoreFault(thrown: unknown, store: string, aheadMs = 0): BuilderError {
   if (thrown instanceof BuilderError) return thrown;
   const code = faultCode(thrown);
   const fault = (kind: ErrorCode, expected: string): BuilderError =>
@@ -66,6 +69,11 @@ export function asStoreFault(thrown: unknown, store: string): BuilderError {
   if (MISSING.has(code)) return fault('not-found', `a known object in the store ${store}`);
   if (code === 'InvalidRange') return fault('range-not-satisfiable', 'a range within the blob');
   if (isFull(thrown)) return fault('store-full', `room in the store ${store}`);
+  // An answer to HEAD has no body, so no code: the store's own time tells this refusal from one of the keys.
+  if (code === SKEWED || (DENIED.has(code) && Math.abs(aheadMs) > limits.s3SkewMsMax)) {
+    const apart = `${formatDuration(Math.round(Math.abs(aheadMs) / 1000) * 1000)} ${aheadMs < 0 ? 'ahead of' : 'behind'} it`;
+    return fault('store-unavailable', `the clock of this machine to be that of the store ${store}, not ${apart}`);
+  }
   if (DENIED.has(code)) {
     return fault('store-unavailable', `the store ${store} to accept BUILDER_S3_ACCESS_KEY and BUILDER_S3_SECRET_KEY`);
   }

@@ -86,6 +86,8 @@ export const limits = {
   s3RetryPauseMsMax: 5 * SECOND,
   /** A connection to the store on which nothing moves for so long is dead. */
   s3IdleMsMax: 60 * SECOND,
+  /** S3 refuses requests whose time is further from its own than this. */
+  s3SkewMsMax: 15 * MINUTE,
   /** A store that has not answered for so long is not ready. */
   storeCheckMsMax: 5 * SECOND,
   /** Temporary files and unfinished uploads older than this are nobody's; no upload of one file takes so long. */
@@ -95,6 +97,8 @@ export const limits = {
 
   /** BullMQ's lock on a run: a worker silent for longer is taken for dead. */
   lockDurationMs: 10 * SECOND,
+  /** How often a worker renews its locks: three renewals in a row may fail. */
+  lockRenewMs: 2_500,
   /** How often servers look for abandoned runs. */
   stalledIntervalMs: 2_500,
   /** Servers ask more often; a longer pause of all of them means that workers may have failed to renew their locks too. */
@@ -105,6 +109,12 @@ export const limits = {
   backoffMsDefault: SECOND,
   backoffMsMaxDefault: MINUTE,
   backoffMsMax: DAY,
+  /** A retry that no server has started so long after it was due, BullMQ starts by the clock of some worker. */
+  retryUnattendedMs: 7 * DAY,
+  /** Redis's clock has jumped where it went on by so much more, or less, than a server's own; its answers may be late by less. */
+  clockJumpMsMin: 3 * SECOND,
+  /** Servers look at Redis's clock every second; where it went on by so much more meanwhile it has jumped, or no server was there. */
+  clockUnwatchedMs: 30 * SECOND,
   /** Worker deaths of one run before it is `lost`. */
   workerDeathsMax: 3,
   /** Faults of builder itself (storage, disk) in one run before it is `refused` or `lost`. */

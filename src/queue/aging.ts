@@ -1,5 +1,6 @@
 /** Aging: what has waited long moves up one class of priority, so that a stream of urgent runs starves nobody. */
 import { limits } from '../job/limits.ts';
+import { keys } from '../redis/keys.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { PRIORITY_NUMBERS } from './submit.ts';
@@ -10,11 +11,28 @@ const PAGE = 500;
 export async function ageWaiting(queues: Queues): Promise<void> {
   for (const platform of await knownPlatforms(queues)) {
     const queue = platformQueue(queues, platform);
-    for (const job of await queue.getJobs(['prioritized'], 0, PAGE - 1, false)) {
-      const raised = raisedPriority(job.priority, Date.now() - job.timestamp);
+    const jobs = await queue.getJobs(['prioritized'], 0, PAGE - 1, false);
+    if (jobs.length === 0) continue;
+    const { nowMs, acceptedMs } = await acceptedOf(
+      queues,
+      platform,
+      jobs.map((job) => job.id ?? ''),
+    );
+    for (const job of jobs) {
+      const raised = raisedPriority(job.priority, nowMs - (acceptedMs.get(job.id ?? '') ?? nowMs));
       if (raised < job.priority) await job.changePriority({ priority: raised }).catch(() => undefined);
     }
   }
+}
+
+/** By Redis's clock alone: that of the server which made a job (its `timestamp`) may be far from this one's. */
+async function acceptedOf(queues: Queues, platform: string, ids: string[]): Promise<{ nowMs: number; acceptedMs: Map<string, number> }> {
+  const [scores, [seconds = 0, micros = 0]] = await Promise.all([
+    queues.redis.zmscore(keys.openRuns(platform), ...ids),
+    queues.redis.time(),
+  ]);
+  const acceptedMs = ids.flatMap((id, index): [string, number][] => (scores[index] == null ? [] : [[id, Number(scores[index])]]));
+  return { nowMs: Number(seconds) * 1000 + Number(micros) / 1000, acceptedMs: new Map(acceptedMs) };
 }
 
 /** low becomes normal after limits.agingMs, anything becomes high after twice that. */

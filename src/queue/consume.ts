@@ -10,10 +10,11 @@ import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
 import { bullFailure } from './cancel.ts';
-import { retakeScript } from './record-scripts.ts';
+import { holdScript, retakeScript } from './record-scripts.ts';
 import { restoreRun } from './records.ts';
+import { delayRun } from './retries.ts';
 
-/** A run that BullMQ handed to this worker, under a lock that BullMQ renews while `handle` has not resolved. */
+/** A run that BullMQ handed to this worker, under a lock that is renewed while `handle` has not resolved. */
 export interface Delivery {
   id: string;
   platform: string;
@@ -57,17 +58,20 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
     lockDuration: limits.lockDurationMs,
     // Servers look for abandoned runs, so that a worker never takes a neighbour for dead.
     skipStalledCheck: true,
+    // BullMQ's renewal waits for the wall clock to go on, and would stop for as long as that went back.
+    skipLockRenewal: true,
     drainDelay: 5,
   });
+  const renewal = renewLocks(o, held, worker);
   worker.on('error', (cause) => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue'));
-  worker.on('lockRenewalFailed', (ids: string[]) => {
-    for (const id of ids) retakeLock(o, held, id).catch((cause) => o.logger.debug({ run: id, error: oneLine(cause) }, 'lock'));
-  });
   return {
     platform: o.platform,
     pause: () => worker.pause(true),
     resume: () => worker.resume(),
-    close: () => worker.close(),
+    close: async () => {
+      await worker.close();
+      renewal.stop();
+    },
   };
 }
 
@@ -85,7 +89,7 @@ async function process(o: ConsumeOptions, held: Held, worker: Worker, job: Job, 
     switch (handled.kind) {
       case 'back':
         if (handled.delayMs !== undefined) {
-          await job.moveToDelayed(Date.now() + handled.delayMs, token);
+          await delay(o, job, token, handled.delayMs);
           throw new DelayedError();
         }
         await giveBack(worker, o, job, token);
@@ -130,6 +134,14 @@ const RUBBISH: RunResult = {
   artifactCount: 0,
 };
 
+/** A server starts the run when it is due; BullMQ, which would compare the clocks of two workers, only where no server does. */
+async function delay(o: ConsumeOptions, job: Job, token: string, delayMs: number): Promise<void> {
+  const [id, queue] = [job.id ?? '', runQueue(o.platform)];
+  await delayRun(o.connection, id, delayMs);
+  await runScript(o.connection, holdScript, [bullLockKey(queue, id), bullActiveKey(queue)], [id, token, limits.lockDurationMs]);
+  await job.moveToDelayed(Date.now() + delayMs + limits.retryUnattendedMs, token);
+}
+
 /** Puts a run back unharmed. BullMQ arms no marker for a prioritized job then, so an idle worker would sleep on: arm it. */
 async function giveBack(worker: Worker, o: ConsumeOptions, job: Job, token: string): Promise<void> {
   try {
@@ -140,6 +152,32 @@ async function giveBack(worker: Worker, o: ConsumeOptions, job: Job, token: stri
     return;
   }
   await o.connection.zadd(worker.toKey('marker'), 0, '0').catch(() => undefined);
+}
+
+/** A round begins when the one before is done, so that an outage leaves one behind. */
+function renewLocks(o: ConsumeOptions, held: Held, worker: Worker): { stop(): void } {
+  const debug = (cause: unknown): void => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'lock');
+  const round = async (): Promise<void> => {
+    const runs = [...held];
+    if (runs.length === 0) return;
+    const [ids, tokens] = [runs.map(([id]) => id), runs.map(([, { token }]) => token)];
+    const expired = await worker.extendJobLocks(ids, tokens, limits.lockDurationMs);
+    await Promise.all(expired.map((id) => retakeLock(o, held, id).catch(debug)));
+  };
+  let timer = setTimeout(function again(): void {
+    round()
+      .catch(debug)
+      .finally(() => {
+        if (!stopped) timer = setTimeout(again, limits.lockRenewMs);
+      });
+  }, limits.lockRenewMs);
+  let stopped = false;
+  return {
+    stop: () => {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
 }
 
 /** An expired lock is not a lost run: it is taken again unless somebody else has the run by now. */

@@ -1,5 +1,6 @@
 /** What an operator may do to the queues from the board, each through builder's own functions so that records and jobs agree. */
 import type { RunRecord } from '../job/run.ts';
+import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import { requestCancel, retryRun } from './cancel.ts';
 import { knownPlatforms } from './platform-sets.ts';
@@ -65,6 +66,7 @@ export async function promoteJob(queues: Queues, platform: string, id: string): 
   if (job === undefined) throw new BuilderError('not-found', `no such job: ${id}`);
   if (!(await job.isDelayed())) throw new BuilderError('conflict', `expected a delayed run, got ${id}, which is not`);
   await job.promote();
+  await queues.redis.zrem(keys.retries, id);
 }
 
 export async function promoteAll(queues: Queues, platform: string): Promise<void> {

@@ -1,27 +1,30 @@
 /** The Lua scripts that change a run's record; each is one atomic step of the state machine in docs/ARCHITECTURE.md. */
 import { script } from '../redis/script.ts';
 
-const NOW = `
+export const NOW = `
 local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
 /**
  * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job, open runs
- * ARGV id, spec, created (ms), platform, job ('' when ad hoc) → created | known | dropped
+ * ARGV id, spec, platform, job ('' when ad hoc) → created | known | dropped
+ * The order of runs is that of their acceptance here: servers' clocks differ, and Redis's own may go back.
  */
 export const createScript = script(`
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
-if redis.call('SISMEMBER', KEYS[6], ARGV[4]) == 1 then return 'dropped' end
+if redis.call('SISMEMBER', KEYS[6], ARGV[3]) == 1 then return 'dropped' end
 ${NOW}
+local newest = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
+local order = math.max(nowMs, (tonumber(newest) or 0) + 1)
 redis.call('HSET', KEYS[1], 'spec', ARGV[2])
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
-redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
-redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
-redis.call('SADD', KEYS[5], ARGV[4])
+redis.call('ZADD', KEYS[3], order, ARGV[1])
+redis.call('ZADD', KEYS[4], order, ARGV[1])
+redis.call('SADD', KEYS[5], ARGV[3])
 redis.call('ZADD', KEYS[7], nowMs, ARGV[1])
 redis.call('ZADD', KEYS[9], nowMs, ARGV[1])
-if ARGV[5] ~= '' then redis.call('ZADD', KEYS[8], ARGV[3], ARGV[1]) end
+if ARGV[4] ~= '' then redis.call('ZADD', KEYS[8], order, ARGV[1]) end
 return 'created'
 `);
 
@@ -61,8 +64,8 @@ return {'run', n, retries}
 
 /**
  * The commit: a result counts only from the newest attempt's own claim, while nobody else holds the lock.
- * KEYS run, lock, runs of outcome, cancelling, accepting, open runs. ARGV id, token, attempt, claim ('' for no attempt's), result, end
- * of the attempt ('' for none), created (ms) → committed | already | superseded | gone (Redis has lost the record)
+ * KEYS run, lock, runs of outcome, cancelling, accepting, open runs, runs. ARGV id, token, attempt, claim ('' for no attempt's),
+ * result, end of the attempt ('' for none) → committed | already | superseded | gone (Redis has lost the record)
  */
 export const commitScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
@@ -79,7 +82,7 @@ local lock = redis.call('GET', KEYS[2])
 if lock and lock ~= ARGV[2] then return 'superseded' end
 redis.call('HSET', KEYS[1], 'result', ARGV[5])
 if ARGV[6] ~= '' then redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[6]) end
-redis.call('ZADD', KEYS[3], ARGV[7], ARGV[1])
+redis.call('ZADD', KEYS[3], redis.call('ZSCORE', KEYS[7], ARGV[1]) or 0, ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[1])
@@ -119,6 +122,11 @@ if not redis.call('LPOS', KEYS[3], ARGV[1]) then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
 return 1
+`);
+
+/** Takes an expired lock again to give a run back, while nobody else has it. KEYS lock, active. ARGV id, token, duration (ms) */
+export const holdScript = script(`
+if redis.call('LPOS', KEYS[2], ARGV[1]) then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3], 'NX') end
 `);
 
 /**

@@ -16,13 +16,7 @@ export type AttemptEnd = z.infer<typeof AttemptEnd>;
 
 /** Writes the record unless there is one; `known` leaves it as it was. */
 export async function createRecord(redis: Redis, spec: RunSpec): Promise<'created' | 'known'> {
-  const answer = await runScript(redis, createScript, createKeys(spec), [
-    spec.id,
-    JSON.stringify(spec),
-    Date.parse(spec.createdAt),
-    spec.platform,
-    spec.job ?? '',
-  ]);
+  const answer = await runScript(redis, createScript, createKeys(spec), [spec.id, JSON.stringify(spec), spec.platform, spec.job ?? '']);
   if (answer === 'dropped') {
     throw new BuilderError(
       'platform-dropped',
@@ -97,6 +91,7 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<Commit
       keys.cancelling,
       keys.accepting,
       keys.openRuns(spec.platform),
+      keys.runs,
     ],
     [
       spec.id,
@@ -105,7 +100,6 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<Commit
       commit.claim ?? '',
       JSON.stringify(commit.result),
       commit.end === null ? '' : JSON.stringify(commit.end),
-      Date.parse(spec.createdAt),
     ],
   );
   return answer as Committed;

@@ -1,4 +1,4 @@
-/** What every server does beside answering: ticks, half-accepted runs, cancellations, abandoned runs, aging. */
+/** What every server does beside answering: ticks, half-accepted runs, cancellations, retries, abandoned runs, aging. */
 import { limits } from '../job/limits.ts';
 import { connect } from '../redis/connection.ts';
 import { keys } from '../redis/keys.ts';
@@ -11,7 +11,9 @@ import type { StoreScript } from './execute.ts';
 import type { Queues } from './queues.ts';
 import { olderScript } from './record-scripts.ts';
 import { readRecord } from './records.ts';
+import { createRedisClock } from './redis-clock.ts';
 import { createIdentityCheck } from './redis-identity.ts';
+import { startRetries } from './retries.ts';
 import { requeueStranded } from './stranded.ts';
 import { completeTicks, consumeTicks } from './ticks.ts';
 
@@ -25,14 +27,17 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
   const { queues } = o;
   const connection = connect(queues.redisUrl, 'patient');
   const ticks = consumeTicks(queues, o.storeScript, connection);
+  const lookAtClock = createRedisClock(queues);
   const checkIdentity = createIdentityCheck(queues);
   const missingTicks = new Map<string, string>();
   const sweeps = [
     every(limits.sweepIntervalMs, 'identity', queues, checkIdentity),
     every(limits.stalledIntervalMs, 'abandoned runs', queues, () => requeueAbandoned(queues)),
     every(limits.sweepIntervalMs, 'sweep', queues, async () => {
+      await lookAtClock();
       await completeAccepting(queues);
       await settleCancelling(queues);
+      await startRetries(queues);
     }),
     every(STRANDED_SWEEP_MS, 'stranded runs', queues, () => requeueStranded(queues)),
     every(SLOW_SWEEP_MS, 'slow sweep', queues, async () => {

@@ -30,6 +30,11 @@ export function bullActiveKey(queue: string): string {
   return `${BULL_PREFIX}:${queue}:active`;
 }
 
+/** BullMQ's mark, living limits.stalledIntervalMs, that a queue was looked through for abandoned jobs. */
+export function bullStalledCheckKey(queue: string): string {
+  return `${BULL_PREFIX}:${queue}:stalled-check`;
+}
+
 export function bullJobKey(queue: string, jobId: string): string {
   return `${BULL_PREFIX}:${queue}:${jobId}`;
 }
@@ -45,7 +50,7 @@ export const keys = {
   run: (id: string): string => own(`run:${id}`),
   /** Sorted set, for ever, score 0: run ids, for lookup by prefix. */
   runIds: own('run-ids'),
-  /** Sorted sets, for ever: run ids by time of acceptance (ms). */
+  /** Sorted sets, for ever: run ids in the order of acceptance; the score is its time (Redis's clock, ms), or more where that went back. */
   runs: own('runs'),
   runsOfJob: (job: string): string => own(`runs:job:${job}`),
   runsOfPlatform: (platform: string): string => own(`runs:platform:${platform}`),
@@ -56,6 +61,10 @@ export const keys = {
   accepting: own('accepting'),
   /** Sorted set: unfinished runs asked to be cancelled, by time (Redis's clock, ms). */
   cancelling: own('cancelling'),
+  /** Sorted set: runs that wait for their next attempt, by when it is due (Redis's clock, ms). */
+  retries: own('retries'),
+  /** String, for ever: Redis's clock (ms) when a server last looked at it. */
+  clock: own('clock'),
   /** Hash, for ever: `id`, made by the first server, and `beats`, counted by all; another id, or fewer beats, is a Redis that has lost what it had. */
   identity: own('identity'),
   /** Hash, for ever: `at` and `since` when Redis could be asked without a longer pause (its own clock, ms). */

@@ -2,17 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { UnrecoverableError, Worker } from 'bullmq';
 import { EMPTY_LOG } from '../../src/job/artifact.ts';
+import { limits } from '../../src/job/limits.ts';
 import type { RunResult } from '../../src/job/run.ts';
+import { ageWaiting } from '../../src/queue/aging.ts';
 import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
 import { consumeRuns, type Delivery, type Handled } from '../../src/queue/consume.ts';
 import { dropPlatform, undropPlatform } from '../../src/queue/platforms.ts';
 import { openQueues, platformQueue, type Queues } from '../../src/queue/queues.ts';
 import { claimAttempt, commitResult, createRecord, readRecord } from '../../src/queue/records.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
-import { submitRun } from '../../src/queue/submit.ts';
+import { PRIORITY_NUMBERS, submitRun } from '../../src/queue/submit.ts';
 import { getInfo, getRun, listRuns, resolveRunId } from '../../src/queue/view.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
-import { BULL_PREFIX, bullActiveKey, keys, runQueue } from '../../src/redis/keys.ts';
+import { BULL_PREFIX, bullActiveKey, bullJobKey, keys, runQueue } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { specOf } from '../support/specs.ts';
@@ -162,6 +164,45 @@ describe('a run', () => {
     });
     await until(() => taken.length === 5, 'five runs to be taken');
     expect(taken).toEqual(expected);
+  });
+
+  it('ages by the clock of Redis, not by that of the server that accepted it', async () => {
+    const spec = specOf({ priority: 'low' });
+    await submitRun(queues, spec);
+    const priority = async () => (await platformQueue(queues, spec.platform).getJob(spec.id))?.priority;
+    const aDayAgo = Date.now() - 86_400_000;
+    await queues.redis.hset(bullJobKey(runQueue(spec.platform), spec.id), 'timestamp', aDayAgo);
+    await ageWaiting(queues);
+    expect(await priority()).toBe(PRIORITY_NUMBERS.low);
+    await queues.redis.zincrby(keys.openRuns(spec.platform), -limits.agingMs, spec.id);
+    await ageWaiting(queues);
+    expect(await priority()).toBe(PRIORITY_NUMBERS.normal);
+    await queues.redis.zincrby(keys.openRuns(spec.platform), -limits.agingMs, spec.id);
+    await ageWaiting(queues);
+    expect(await priority()).toBe(PRIORITY_NUMBERS.high);
+  });
+
+  it('that waits for its next attempt is started when it is due by the clock of Redis, whatever the clocks of workers say', async () => {
+    const spec = specOf();
+    const delays = [600_000];
+    const taken: string[] = [];
+    consume(spec.platform, async (delivery) => {
+      taken.push(delivery.id);
+      const [delayMs] = delays.splice(0, 1);
+      return delayMs === undefined ? execute(delivery) : { kind: 'back', delayMs };
+    });
+    const duties = startServerDuties({ queues, storeScript });
+    releases.push(() => duties.close());
+    await submitRun(queues, spec);
+    await until(async () => (await getRun(queues, spec.id)).state === 'delayed', 'the run to be delayed');
+    // A worker whose clock is a day ahead asks for a job.
+    const aDayAhead = (Date.now() + 86_400_000) * 0x1000;
+    expect(await queues.redis.zcount(`${BULL_PREFIX}:${runQueue(spec.platform)}:delayed`, 0, aDayAhead)).toBe(0);
+    expect(taken).toEqual([spec.id]);
+    await queues.redis.zincrby(keys.retries, -600_000, spec.id);
+    await until(async () => (await getRun(queues, spec.id)).state === 'finished', 'the run to end');
+    expect(taken).toEqual([spec.id, spec.id]);
+    await until(async () => (await queues.redis.zcard(keys.retries)) === 0, 'the retry to be forgotten');
   });
 
   it('that was interrupted goes back and is taken by an idle worker', async () => {
@@ -363,6 +404,17 @@ describe('lists', () => {
     expect([...second.runs, ...third.runs].map((run) => run.id)).toEqual(newest.slice(10));
     expect(third.next).toBeNull();
     expect((await listRuns(queues, { limit: 100, job: 'even' })).runs).toHaveLength(13);
+  });
+
+  it('come in the order of their acceptance, though clocks of servers differ and that of Redis went back', async () => {
+    const inHours = (hours: number) => ({ createdAt: new Date(Date.now() + hours * 3_600_000).toISOString() });
+    const specs = [specOf(inHours(24)), specOf(), specOf(inHours(-24))];
+    for (const spec of specs) {
+      await submitRun(queues, spec);
+      await queues.redis.zincrby(keys.runs, 3_600_000, spec.id);
+    }
+    const newestFirst = specs.map(({ id }) => id).reverse();
+    expect((await listRuns(queues, { limit: 10 })).runs.map(({ id }) => id)).toEqual(newestFirst);
   });
 
   it('find a run by an unambiguous prefix of at least 8 characters', async () => {

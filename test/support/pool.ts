@@ -30,7 +30,7 @@ export interface Pool {
   workers: Map<string, Program>;
   /** Starts a worker of the platform `test`, through a proxy of its own where one is given. */
   startWorker(name: string, o?: WorkerOptions): Promise<Program>;
-  startServer(port?: number): Promise<{ program: Program; url: string }>;
+  startServer(port?: number, more?: Record<string, string>): Promise<{ program: Program; url: string }>;
   submit(script: string, o?: object): Promise<string>;
   run(id: string): Promise<Run>;
   running(id: string): Promise<Run>;
@@ -55,12 +55,17 @@ export interface WorkerOptions {
 export interface PoolOptions {
   workers?: string[];
   storePath?: string;
+  /** The variables that name another store than a folder. */
+  store?: Record<string, string>;
+  /** Further variables of Redis, and of the first server. */
+  redis?: Record<string, string>;
+  server?: Record<string, string>;
 }
 
 export async function startPool(o: PoolOptions = {}): Promise<Pool> {
   const folder = tempFolder();
   const [redisPort = 0] = await freePorts(1);
-  const redis = await startRedis(redisPort);
+  const redis = await startRedis(redisPort, o.redis);
   const client = connect(redis.url, 'command');
   const workersProxy = await startTcpProxy(redisPort);
   const serversProxy = await startTcpProxy(redisPort);
@@ -69,11 +74,12 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
   writeFileSync(`${folder.path}/token`, `${TOKEN}\n`);
   const programs: Program[] = [];
   const workers = new Map<string, Program>();
-  const env = { BUILDER_STORE: `file://${storePath}`, BUILDER_BOOTSTRAP_TOKEN_FILE: `${folder.path}/token`, BUILDER_LOG_LEVEL: 'debug' };
+  const store = o.store ?? { BUILDER_STORE: `file://${storePath}` };
+  const env = { ...store, BUILDER_BOOTSTRAP_TOKEN_FILE: `${folder.path}/token`, BUILDER_LOG_LEVEL: 'debug' };
   const redisAt = (proxy: TcpProxy): { BUILDER_REDIS_URL: string } => ({ BUILDER_REDIS_URL: `redis://127.0.0.1:${proxy.port}` });
   const access = { url: '', token: TOKEN };
-  const startServer: Pool['startServer'] = async (port = 0) => {
-    const program = startProgram(['server'], { env: { ...env, ...redisAt(serversProxy), BUILDER_PORT: String(port) } });
+  const startServer: Pool['startServer'] = async (port = 0, more = {}) => {
+    const program = startProgram(['server'], { env: { ...env, ...redisAt(serversProxy), BUILDER_PORT: String(port), ...more } });
     programs.push(program);
     const url = await until(() => urlOf(program), 'the server to serve');
     return { program, url };
@@ -99,7 +105,7 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
       `run ${id} to be ${state}`,
       deadlineMs,
     );
-  const first = await startServer();
+  const first = await startServer(0, o.server);
   access.url = first.url;
   for (const name of o.workers ?? ['one']) await startWorker(name);
   return {

@@ -23,15 +23,15 @@ export interface TestRedis {
 }
 
 const FETCHED = fileURLToPath(new URL('../../.tools/bin/redis-server', import.meta.url));
+export const REDIS_PROGRAM = existsSync(FETCHED) ? FETCHED : 'redis-server';
 
-/** `port`: listens there on loopback as well. */
-export async function startRedis(port = 0): Promise<TestRedis> {
+/** `port`: listens there on loopback as well. `env`: further variables of its program. */
+export async function startRedis(port = 0, env: Record<string, string> = {}): Promise<TestRedis> {
   const folder = tempFolder();
   // Unix sockets have short names: the clients' folder is the checkout, so a relative path is enough.
   const socket = `${folder.path}/r.sock`;
   let child: ChildProcess | null = null;
   const start = async (): Promise<void> => {
-    const program = existsSync(FETCHED) ? FETCHED : 'redis-server';
     const options = [
       '--port',
       String(port),
@@ -48,7 +48,7 @@ export async function startRedis(port = 0): Promise<TestRedis> {
       '--maxmemory-policy',
       'noeviction',
     ];
-    child = spawn(program, options, { cwd: folder.path, stdio: 'ignore' });
+    child = spawn(REDIS_PROGRAM, options, { cwd: folder.path, stdio: 'ignore', env: { ...process.env, ...env } });
     child.on('error', () => undefined);
     await until(() => answers(socket), 'redis-server to answer (is it on the PATH?)');
   };

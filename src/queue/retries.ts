@@ -1,0 +1,60 @@
+/** Runs that wait for their next attempt: due by Redis's clock, started by the servers, since the clocks of two workers differ. */
+import { limits } from '../job/limits.ts';
+import type { Redis } from '../redis/connection.ts';
+import { keys } from '../redis/keys.ts';
+import { runScript, script } from '../redis/script.ts';
+import { platformQueue, type Queues } from './queues.ts';
+import { NOW, olderScript } from './record-scripts.ts';
+import { readRecord } from './records.ts';
+
+const PAGE = 500;
+
+/**
+ * What waits keeps its time where Redis's clock has jumped since somebody looked at it; where nobody did for long there was no server
+ * to start anything, so a retry may as well wait on. KEYS retries, clock. ARGV how far the clock may go back, and on (ms)
+ */
+const KEEP_TIMES = `
+${NOW}
+local passedMs = nowMs - tonumber(redis.call('GET', KEYS[2]) or nowMs)
+redis.call('SET', KEYS[2], nowMs)
+if passedMs < -tonumber(ARGV[1]) or passedMs > tonumber(ARGV[2]) then
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZINCRBY', KEYS[1], passedMs, id) end
+end
+`;
+const KEEPING = [limits.clockJumpMsMin, limits.clockUnwatchedMs];
+
+const keepTimesScript = script(`${KEEP_TIMES} return nowMs`);
+
+/** The same; then ARGV id, delay (ms) */
+const delayScript = script(`${KEEP_TIMES} redis.call('ZADD', KEYS[1], nowMs + tonumber(ARGV[4]), ARGV[3])`);
+
+/** Removes a run whose time has come; one that was given another meanwhile stays. KEYS retries. ARGV id */
+const forgetDueScript = script(`
+${NOW}
+local dueMs = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 'inf')
+if dueMs <= nowMs then redis.call('ZREM', KEYS[1], ARGV[1]) end
+`);
+
+/** Says when a run is due; to be called before its job is delayed, which nobody else would start in time. */
+export async function delayRun(redis: Redis, id: string, delayMs: number): Promise<void> {
+  await runScript(redis, delayScript, [keys.retries, keys.clock], [...KEEPING, id, delayMs]);
+}
+
+/** Redis's clock now (ms since the epoch); to be looked at every few seconds, so that a jump is told from the time that passes. */
+export async function keepTimes(redis: Redis): Promise<number> {
+  return Number(await runScript(redis, keepTimesScript, [keys.retries, keys.clock], KEEPING));
+}
+
+/** Starts what is due. Any number of servers may do so at once. */
+export async function startRetries(queues: Queues): Promise<void> {
+  for (const id of (await runScript(queues.redis, olderScript, [keys.retries], [0, PAGE])) as string[]) {
+    const record = await readRecord(queues.redis, id);
+    const job = record === null || record.result !== null ? undefined : await platformQueue(queues, record.spec.platform).getJob(id);
+    const state = await job?.getState();
+    // Its worker is about to delay it; or it runs already, which is forgotten when it has ended.
+    if (state === 'active') continue;
+    // Another server may have started it in this very moment.
+    if (state === 'delayed') await job?.promote().catch(() => undefined);
+    await runScript(queues.redis, forgetDueScript, [keys.retries], [id]);
+  }
+}
