@@ -105,6 +105,12 @@ export function linesFrom(chunk: LogChunk, line: number): Buffer {
   return chunk.ndjson.subarray(offset);
 }
 
+/** As linesFrom, as a chunk; one that begins at the line or behind it stays as it is. */
+export function chunkFrom(chunk: LogChunk, line: number): LogChunk {
+  if (chunk.firstLine >= line) return chunk;
+  return { firstLine: line, lines: chunk.lines - (line - chunk.firstLine), ndjson: linesFrom(chunk, line) };
+}
+
 const CUT = Buffer.from('{"cut":');
 
 /** The cut that stands at an offset, if one does. */
