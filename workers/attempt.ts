@@ -28,10 +28,10 @@ export interface AttemptSignals {
   lost: AbortSignal;
 }
 
-/** `fault`: builder could not prepare it; nothing of the script has run. */
+/** `fault`: builder could not prepare it; nothing of the script has run. `kept`: its folder is left for the next start, which stores it. */
 export type AttemptResult =
   | { kind: 'ended'; ending: AttemptEnding; log: LogDigest; artifactCount: number }
-  | { kind: 'interrupted' }
+  | { kind: 'interrupted'; kept: boolean }
   | { kind: 'fault'; cause: unknown };
 
 export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
@@ -46,15 +46,18 @@ export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signa
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
     return refused('input-missing', cause.message);
   }
+  let kept = false;
   try {
-    return await runInPlace(worker, open, signals, { ...place, secrets });
+    const result = await runInPlace(worker, open, signals, { ...place, secrets });
+    kept = result.kind === 'interrupted' && result.kept;
+    return result;
   } catch (cause) {
     return { kind: 'fault', cause };
   } finally {
     const warn = (cause: unknown): void =>
       worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
     await place.cgroup?.close().catch(warn);
-    await place.folder.remove().catch(warn);
+    if (!kept) await place.folder.remove().catch(warn);
   }
 }
 
@@ -143,11 +146,14 @@ async function executeOrFull(worker: WorkerContext, execution: Execution): Promi
   }
 }
 
-/** What an interrupted attempt has said so far is kept, if that takes no time; the run itself goes back. */
+/** What an interrupted attempt has said so far is stored, if that takes no time; the run itself goes back. */
 async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   await log.note('interrupted: the worker stops; the run goes back to the queue');
-  await log.finish(AbortSignal.timeout(limits.upDrainMs / 2)).catch(() => undefined);
-  return { kind: 'interrupted' };
+  const kept = await log.finish(AbortSignal.timeout(limits.upDrainMs / 2)).then(
+    () => false,
+    () => true,
+  );
+  return { kind: 'interrupted', kept };
 }
 
 async function cancelReasonOf(worker: WorkerContext, open: OpenAttempt, { ended }: ExecutedOrFull): Promise<string | null> {
@@ -188,7 +194,7 @@ async function storeAttempt(
     );
     return { kind: 'ended', ending: o.ending, log, artifactCount: countOf(artifacts) };
   } catch (cause) {
-    if (worker.forcing.aborted) return { kind: 'interrupted' };
+    if (worker.forcing.aborted) return { kind: 'interrupted', kept: true };
     // A file's name may be in it.
     const error = o.mask.text(oneLine(cause));
     worker.logger.error({ run: open.spec.id, attempt: open.attempt, error }, 'the attempt could not be stored');

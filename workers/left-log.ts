@@ -1,9 +1,9 @@
 /** Giving the archive what only a dead worker's spool has of a log, in order and once. */
 import type { Store } from '../src/artifacts/store.ts';
-import type { LogLine } from '../src/job/log-entry.ts';
-import { parseLogEntry } from '../src/job/log-entry.ts';
+import { type LogLine, parseLogEntry } from '../src/job/log-entry.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
-import { chunkFrom, type LogChunk, type LogId } from '../src/logs/stream.ts';
+import { appendChunk, chunkFrom, type LogChunk, type LogId } from '../src/logs/stream.ts';
+import type { Redis } from '../src/redis/connection.ts';
 import { readLeftSpool } from './left-spool.ts';
 
 export interface Giving {
@@ -39,12 +39,14 @@ export async function giveLines(o: Giving & { spoolPath: string }): Promise<Spoo
   }
 }
 
-/** Lines of builder's own, behind all others. */
-export async function giveNotes(o: Giving & { end: SpoolEnd; notes: string[] }): Promise<void> {
+/** Lines of builder's own behind all others, in Redis: who reads there finds that what lies between is in the archive. */
+export async function giveNotes(o: Giving & { redis: Redis; end: SpoolEnd; notes: string[] }): Promise<void> {
   const firstLine = Math.max(o.known, o.end.line) + 1;
-  const lines = o.notes.map((text, index): LogLine => ({ line: firstLine + index, atMs: o.end.atMs, source: 'builder', text }));
+  const texts = o.notes.map((note) => `builder: ${note.replaceAll('\n', '\\n')}`);
+  const lines = texts.map((text, index): LogLine => ({ line: firstLine + index, atMs: o.end.atMs, source: 'builder', text }));
   const ndjson = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  await o.wait(() => archiveChunk(o.store, o.log, { firstLine, lines: lines.length, ndjson }));
+  const chunk = { firstLine, lines: lines.length, ndjson, firstUnarchived: firstLine };
+  await o.wait(() => appendChunk(o.redis, o.log, chunk));
 }
 
 function timeOfLast({ ndjson }: LogChunk): number | null {

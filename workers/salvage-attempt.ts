@@ -26,6 +26,8 @@ export interface SalvageContext {
 
 export type Salvaged = { lines: number; artifacts: number } | { nothing: string };
 
+const WHY = 'the worker ended before all of this attempt was stored; a later start stored what it had left';
+
 /** Rejects when `until` is aborted, and with any fault but Redis or the store being away. The same call again changes nothing. */
 export async function salvageAttempt(o: SalvageContext, left: LeftAttempt): Promise<Salvaged> {
   const wait = <T>(work: () => Promise<T>): Promise<T> => {
@@ -45,8 +47,7 @@ export async function salvageAttempt(o: SalvageContext, left: LeftAttempt): Prom
   // The server may have counted the log meanwhile: what it counted stays what it is.
   const counted = countedLog(await wait(() => readRecord(o.redis, left.run)), left);
   const log = counted ?? (await wait(() => sealLog(o.redis, o.store, left)));
-  const reason = 'superseded: its worker died; what it had left was stored at the next start of a worker there';
-  const ending = { outcome: 'superseded', exitCode: null, signal: null, reason } as const;
+  const ending = { outcome: 'superseded', exitCode: null, signal: null, reason: `superseded: ${WHY}` } as const;
   await wait(() => writeManifest(o.store, attemptManifest(facts, { ending, artifacts, log })));
   return { lines: log.lines, artifacts: artifacts.length };
 }
@@ -104,10 +105,9 @@ async function fillLog(o: SalvageContext, { left, spoolPath, wait }: Filling): P
   const give = { store: o.store, log: left, known, wait };
   const end = await giveLines({ ...give, spoolPath });
   if (end.fault !== null) o.logger.warn({ run: left.run, attempt: left.attempt, error: oneLine(end.fault) }, 'the rest of a log is spoilt');
-  const first = 'its worker died; what it had left was stored at the next start of a worker there';
   return {
     // Lines behind the spool's own are those of an earlier start that did not come to the end.
-    tell: async (notes) => (end.line < known ? undefined : giveNotes({ ...give, end, notes: [first, ...notes] })),
+    tell: async (notes) => (end.line < known ? undefined : giveNotes({ ...give, redis: o.redis, end, notes: [WHY, ...notes] })),
   };
 }
 
