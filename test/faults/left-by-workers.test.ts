@@ -7,7 +7,7 @@ import type { Artifact } from '../../src/job/artifact.ts';
 import { readArchived } from '../../src/logs/archive.ts';
 import { keys } from '../../src/redis/keys.ts';
 import { type Pool, processesOf, startPool } from '../support/pool.ts';
-import type { Program } from '../support/system.ts';
+import { type Finished, type Program, startProgram } from '../support/system.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { until } from '../support/until.ts';
 
@@ -88,6 +88,10 @@ async function pathsOf(id: string, query = ''): Promise<string[]> {
   return artifacts.map(({ path }) => path);
 }
 
+function builder(...args: string[]): Promise<Finished> {
+  return startProgram(args, { env: { BUILDER_SERVER: pool.access.url, BUILDER_TOKEN: pool.access.token } }).ended;
+}
+
 const salvaged = (worker: Program, times = 1): Promise<true> =>
   until(() => worker.stderr.split('is seen to').length > times, 'what was left to be seen to') as Promise<true>;
 
@@ -107,6 +111,12 @@ describe('a worker that is killed while Redis is away from it', () => {
     expect(first).toContain('builder: skipped link: symbolic links are not stored\n');
     expect(await pathsOf(id, '?attempt=1')).toEqual(['deep/er', 'out.txt']);
     expect((await pool.api(`/runs/${id}/artifacts/out.txt?attempt=1`)).text).toBe('file of attempt 1\n');
+
+    const out = `${pool.folder.path}/out`;
+    expect(await builder('observe', id, '--attempt', '1')).toMatchObject({ code: 0, stdout: first });
+    expect((await builder('artifacts', id, '--attempt', '1')).stdout).toContain('deep/er');
+    expect((await builder('download', id, 'out.txt', '--attempt', '1', '-o', out)).code).toBe(0);
+    expect(told(`${out}/out.txt`)).toBe('file of attempt 1\n');
 
     const second = await pool.log(id);
     expect(second).toBe('builder: attempt 2 on worker away-2\nattempt 2\n');
