@@ -17,10 +17,12 @@ export interface SalvageOptions {
   logger: Logger;
   /** Ends it; what is not stored by then is left for the next start. */
   until: AbortSignal;
+  /** How long Redis or the store may be away for one attempt (default limits.storeOutageMsMax). */
+  waitMs?: number;
 }
 
 /**
- * One attempt after the other. Redis or the store away is waited out for limits.storeOutageMsMax; then this and all that follow are left
+ * One attempt after the other. Redis or the store away is waited out, bounded; then this and all that follow are left
  * for the next start. Any other fault costs the attempt: its folder goes.
  */
 export function startSalvage(o: SalvageOptions): { close(): Promise<void> } {
@@ -41,14 +43,14 @@ async function salvageAll(o: SalvageOptions): Promise<void> {
     }
     for (const attempt of folder.attempts) if (!(await settle(o, attempt))) return;
     // What else lies among the runs is no attempt.
-    await removeTree(folder.path).catch((cause) => o.logger.warn({ folder: folder.path, error: oneLine(cause) }, 'could not be removed'));
+    await remove(o, folder.path);
   }
 }
 
 /** False: left for the next start, as is all that follows. */
 async function settle(o: SalvageOptions, left: LeftAttempt): Promise<boolean> {
   const about = { run: left.run, attempt: left.attempt };
-  const until = AbortSignal.any([o.until, AbortSignal.timeout(limits.storeOutageMsMax)]);
+  const until = AbortSignal.any([o.until, AbortSignal.timeout(o.waitMs ?? limits.storeOutageMsMax)]);
   try {
     o.until.throwIfAborted();
     const stored = await salvageAttempt({ ...o, until }, left);
@@ -62,8 +64,13 @@ async function settle(o: SalvageOptions, left: LeftAttempt): Promise<boolean> {
     }
     o.logger.error({ ...about, error }, 'what a dead worker left of an attempt could not be stored; it is removed');
   }
-  await removeTree(left.path);
+  await remove(o, left.path);
   return true;
+}
+
+/** What cannot be removed is tried again at the next start. */
+function remove(o: SalvageOptions, folder: string): Promise<void> {
+  return removeTree(folder).catch((cause) => o.logger.warn({ folder, error: oneLine(cause) }, 'not all of a dead worker could be removed'));
 }
 
 /** By this machine's clock: nothing is made in the folder itself once the script runs. */
