@@ -31,10 +31,12 @@ async function proxyToRedis(): Promise<TcpProxy> {
 
 const workDir = (name: string): string => `${pool.folder.path}/work-${name}`;
 
-/** What lies below a work folder but the living workers' own, empty folders. */
+/** Folders that were taken from the dead, and attempts of the living. */
 function leftIn(name: string): string[] {
-  const entries = existsSync(workDir(name)) ? readdirSync(workDir(name), { recursive: true }).map(String) : [];
-  return entries.filter((path) => !/^[a-z][^/]*(\/(owner|runs))?$/.test(path));
+  return readdirSync(workDir(name)).flatMap((worker) => {
+    const runs = `${workDir(name)}/${worker}/runs`;
+    return worker.startsWith('~') ? [worker] : existsSync(runs) ? readdirSync(runs) : [];
+  });
 }
 
 async function killed(worker: Program): Promise<void> {
