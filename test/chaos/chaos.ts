@@ -34,7 +34,7 @@ export async function runChaos(o: { seed: number; minutes: number; say: (text: s
     ]);
     o.say(`chaos: ${accepted.length} runs accepted; all faults are over`);
     await troop.end();
-    const { runs, differences, notes } = await reconcile(pool, accepted);
+    const { runs, differences, notes } = await reconcile(pool, accepted, troop.end);
     for (const note of notes) o.say(`chaos: ${note}`);
     return {
       seed: o.seed,

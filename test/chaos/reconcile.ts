@@ -28,7 +28,8 @@ export interface Reckoning {
   notes: string[];
 }
 
-export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<Reckoning> {
+/** `revive` starts what died since: what the dead left is for the next start. */
+export async function reconcile(pool: Pool, accepted: Accepted[], revive: () => Promise<void>): Promise<Reckoning> {
   const differences: string[] = [];
   const notes: string[] = [];
   const runs: Run[] = [];
@@ -46,6 +47,7 @@ export async function reconcile(pool: Pool, accepted: Accepted[]): Promise<Recko
     differences.push(...faults.map((fault) => `run ${id} (${job.kind}): ${fault}`));
     if (faults.length > 0) notes.push(JSON.stringify(run.attempts), ...pool.told(id));
   }
+  await revive();
   const left = await leftOver(pool);
   differences.push(...(await unknownRuns(pool, accepted)), ...left);
   for (const [id] of left.join().matchAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g)) notes.push(...pool.told(id));
