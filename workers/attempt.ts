@@ -1,7 +1,7 @@
 /** One attempt: its folder, its script, its log, its artifacts, its manifest. */
 import { writeManifest } from '../src/artifacts/manifest.ts';
 import { readScript } from '../src/artifacts/script.ts';
-import { type Artifact, EMPTY_LOG, type LogDigest, type Manifest } from '../src/job/artifact.ts';
+import { type Artifact, EMPTY_LOG, type LogDigest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
@@ -9,6 +9,8 @@ import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { collectArtifacts } from './artifact-collector.ts';
 import { type AttemptEnding, endingNotes, endingOf, maskedEnding, refusal } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
+import { type AttemptFacts, attemptManifest } from './attempt-manifest.ts';
+import { writeAttemptNote } from './attempt-note.ts';
 import type { Executed, Execution } from './executor.ts';
 import type { RunCgroup } from './limits/run-cgroup.ts';
 import type { Mask } from './masker.ts';
@@ -26,10 +28,10 @@ export interface AttemptSignals {
   lost: AbortSignal;
 }
 
-/** `fault`: builder could not prepare it; nothing of the script has run. */
+/** `fault`: builder could not prepare it; nothing of the script has run. `kept`: its folder is left for the next start, which stores it. */
 export type AttemptResult =
   | { kind: 'ended'; ending: AttemptEnding; log: LogDigest; artifactCount: number }
-  | { kind: 'interrupted' }
+  | { kind: 'interrupted'; kept: boolean }
   | { kind: 'fault'; cause: unknown };
 
 export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
@@ -44,15 +46,18 @@ export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signa
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
     return refused('input-missing', cause.message);
   }
+  let kept = false;
   try {
-    return await runInPlace(worker, open, signals, { ...place, secrets });
+    const result = await runInPlace(worker, open, signals, { ...place, secrets });
+    kept = result.kind === 'interrupted' && result.kept;
+    return result;
   } catch (cause) {
     return { kind: 'fault', cause };
   } finally {
     const warn = (cause: unknown): void =>
       worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
     await place.cgroup?.close().catch(warn);
-    await place.folder.remove().catch(warn);
+    if (!kept) await place.folder.remove().catch(warn);
   }
 }
 
@@ -71,6 +76,7 @@ async function preparePlace(worker: WorkerContext, open: OpenAttempt): Promise<P
   const script = await readScript(worker.store, open.spec.script);
   const folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
   try {
+    writeAttemptNote(folder.notePath, factsOf(worker, open));
     return { folder, cgroup: worker.limiter.open(open.spec, { claim: open.claim, notePath: folder.cgroupsPath }) };
   } catch (cause) {
     await folder.remove().catch(() => undefined);
@@ -140,11 +146,14 @@ async function executeOrFull(worker: WorkerContext, execution: Execution): Promi
   }
 }
 
-/** What an interrupted attempt has said so far is kept, if that takes no time; the run itself goes back. */
+/** What an interrupted attempt has said so far is stored, if that takes no time; the run itself goes back. */
 async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   await log.note('interrupted: the worker stops; the run goes back to the queue');
-  await log.finish(AbortSignal.timeout(limits.upDrainMs / 2)).catch(() => undefined);
-  return { kind: 'interrupted' };
+  const kept = await log.finish(AbortSignal.timeout(limits.upDrainMs / 2)).then(
+    () => false,
+    () => true,
+  );
+  return { kind: 'interrupted', kept };
 }
 
 async function cancelReasonOf(worker: WorkerContext, open: OpenAttempt, { ended }: ExecutedOrFull): Promise<string | null> {
@@ -181,11 +190,11 @@ async function storeAttempt(
     );
     const log = await o.log.finish(deadline);
     await patiently({ ...patience, until: deadline }, () =>
-      writeManifest(worker.store, manifestOf(worker, open, { ...o, artifacts, log })),
+      writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ...o, artifacts, log })),
     );
     return { kind: 'ended', ending: o.ending, log, artifactCount: countOf(artifacts) };
   } catch (cause) {
-    if (worker.forcing.aborted) return { kind: 'interrupted' };
+    if (worker.forcing.aborted) return { kind: 'interrupted', kept: true };
     // A file's name may be in it.
     const error = o.mask.text(oneLine(cause));
     worker.logger.error({ run: open.spec.id, attempt: open.attempt, error }, 'the attempt could not be stored');
@@ -196,7 +205,7 @@ async function storeAttempt(
     };
     const log = await logWithoutFiles(worker, folder, o.log);
     // Artifacts that were all stored before what failed are there.
-    await writeManifest(worker.store, manifestOf(worker, open, { ending, artifacts, log })).catch(() => undefined);
+    await writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ending, artifacts, log })).catch(() => undefined);
     return { kind: 'ended', ending, log, artifactCount: countOf(artifacts) };
   }
 }
@@ -212,33 +221,8 @@ async function logWithoutFiles(worker: WorkerContext, folder: RunFolder, log: At
   return log.finish(deadline).catch(() => log.digest());
 }
 
-function manifestOf(
-  worker: WorkerContext,
-  open: OpenAttempt,
-  o: { ending: AttemptEnding; artifacts: Artifact[]; log: LogDigest },
-): Manifest {
-  const { spec } = open;
-  const { outcome, exitCode, signal, reason } = o.ending;
-  return {
-    version: 1,
-    run: spec.id,
-    attempt: open.attempt,
-    claim: open.claim,
-    worker: worker.workerName,
-    job: spec.job,
-    platform: spec.platform,
-    createdAt: spec.createdAt,
-    startedAt: open.startedAt,
-    finishedAt: new Date().toISOString(),
-    outcome,
-    exitCode,
-    signal,
-    reason,
-    script: spec.script,
-    inputs: spec.inputs,
-    log: o.log,
-    artifacts: o.artifacts,
-  };
+function factsOf(worker: WorkerContext, { spec, attempt, claim, startedAt }: OpenAttempt): AttemptFacts {
+  return { spec, attempt, claim, startedAt, worker: worker.workerName };
 }
 
 function folderOf(worker: WorkerContext, open: OpenAttempt): { workDir: string; run: string; attempt: number; claim: string } {

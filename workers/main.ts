@@ -18,6 +18,7 @@ import { hiddenFolders } from './hidden-folders.ts';
 import { findCgroups } from './limits/cgroups.ts';
 import { createLimiter } from './limits/limiter.ts';
 import { createRunningRuns } from './running-runs.ts';
+import { startSalvage } from './salvage.ts';
 import { chooseSandbox } from './sandbox/choose.ts';
 import { createSecrets } from './secrets.ts';
 import { takeRuns } from './take-runs.ts';
@@ -103,6 +104,8 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       forcing: life.forcing,
     };
     const taking = takeRuns({ ...flags, worker: context, onEnough: life.stop });
+    const salvage = startSalvage({ left: folder.left, redis: quick, store, logger, until: life.draining });
+    life.onRelease('salvage', salvage.close);
     logger.info({ ...worker, limits: limiter.described }, 'takes runs');
     process.send?.({ ready: true, sandbox: sandbox.name });
     await aborted(life.draining);

@@ -22,6 +22,8 @@ export interface RunFolder {
   scriptPath: string;
   /** Outside of what the script is given. */
   spoolPath: string;
+  /** What it is an attempt of. */
+  notePath: string;
   /** Which control groups were made for it. */
   cgroupsPath: string;
   remove(): Promise<void>;
@@ -43,14 +45,11 @@ export interface RunFolderOptions {
  */
 export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
   const root = join(o.workDir, 'runs', `${o.run}-${o.attempt}-${o.claim}`);
-  const home = join(root, 'home');
+  const { home } = pathsIn(root);
   const folder: RunFolder = {
     root,
-    home,
-    tmp: join(root, 'tmp'),
     scriptPath: join(home, SCRIPT_NAME),
-    spoolPath: join(root, 'log.ndjson'),
-    cgroupsPath: cgroupsPathIn(root),
+    ...pathsIn(root),
     remove: () => removeTree(root),
   };
   try {
@@ -65,8 +64,14 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
   return folder;
 }
 
-export function cgroupsPathIn(root: string): string {
-  return join(root, 'cgroups.json');
+export function pathsIn(root: string): Pick<RunFolder, 'home' | 'tmp' | 'spoolPath' | 'notePath' | 'cgroupsPath'> {
+  return {
+    home: join(root, 'home'),
+    tmp: join(root, 'tmp'),
+    spoolPath: join(root, 'log.ndjson'),
+    notePath: join(root, 'attempt.json'),
+    cgroupsPath: join(root, 'cgroups.json'),
+  };
 }
 
 async function placeInputs(home: string, { inputs, store }: RunFolderOptions): Promise<void> {

@@ -21,6 +21,8 @@ export interface RunsQuery {
 export interface LogQuery {
   from: number;
   follow: boolean;
+  /** This one alone; the newest, or the one that counts, when it is not given. */
+  attempt?: number | undefined;
   signal: AbortSignal;
 }
 
@@ -73,8 +75,10 @@ export function createClient(access: Access) {
     cancel: (id: string, reason: string | undefined) => post(Run, `${steps('runs', id)}/cancel`, reason === undefined ? {} : { reason }),
     rerun: (id: string) => make(Run, `${steps('runs', id)}/rerun`, {}),
     log: (id: string, query: LogQuery) => readLog(transport, id, query),
-    artifacts: async (id: string) => (await read(ArtifactList, { path: `${steps('runs', id)}/artifacts` })).artifacts,
-    artifact: (id: string, artifact: Artifact, signal: AbortSignal) => readArtifact(transport, id, artifact, signal),
+    artifacts: async (id: string, attempt?: number) =>
+      (await read(ArtifactList, { path: `${steps('runs', id)}/artifacts`, query: { attempt: attempt?.toString() } })).artifacts,
+    artifact: (id: string, artifact: Artifact, o: { attempt: number | undefined; signal: AbortSignal }) =>
+      readArtifact(transport, `${steps('runs', id)}/artifacts/${steps(...artifact.path.split('/'))}`, o),
 
     hasInput: (sha256: string) => hasInput(transport, sha256),
     putInput: ({ sha256, bytes, content }: InputBytes) => putInput(transport, access, { sha256, bytes, content }),
@@ -101,10 +105,10 @@ export function createClient(access: Access) {
   };
 }
 
-async function* readLog(transport: Transport, id: string, { from, follow, signal }: LogQuery): AsyncGenerator<LogRecord[]> {
+async function* readLog(transport: Transport, id: string, { from, follow, attempt, signal }: LogQuery): AsyncGenerator<LogRecord[]> {
   const response = await transport.send({
     path: `${steps('runs', id)}/log`,
-    query: { from: String(from), follow: follow ? '1' : undefined },
+    query: { from: String(from), follow: follow ? '1' : undefined, attempt: attempt?.toString() },
     headers: { accept: 'application/x-ndjson' },
     signal,
   });
@@ -117,9 +121,12 @@ async function* readLog(transport: Transport, id: string, { from, follow, signal
   }
 }
 
-async function* readArtifact(transport: Transport, id: string, artifact: Artifact, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const path = `${steps('runs', id)}/artifacts/${steps(...artifact.path.split('/'))}`;
-  const response = await transport.send({ path, headers: { accept: '*/*' }, signal });
+async function* readArtifact(
+  transport: Transport,
+  path: string,
+  { attempt, signal }: { attempt: number | undefined; signal: AbortSignal },
+): AsyncGenerator<Uint8Array> {
+  const response = await transport.send({ path, query: { attempt: attempt?.toString() }, headers: { accept: '*/*' }, signal });
   try {
     if (response.body !== null) yield* response.body;
   } catch (cause) {

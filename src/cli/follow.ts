@@ -15,6 +15,8 @@ export interface FollowOptions {
   from: number;
   /** False: what is there, and no more. */
   follow: boolean;
+  /** This attempt alone, to its end. */
+  attempt?: number;
   output: Output;
   colour: boolean;
   /** Aborted: detach at once. */
@@ -41,7 +43,7 @@ export async function followRun(o: FollowOptions): Promise<Followed> {
     say: o.output.say,
     ...(o.reconnectMs === undefined ? {} : { reconnectMs: o.reconnectMs }),
   });
-  const position: Position = { attempt: o.run.attempt, line: Math.max(1, o.from) };
+  const position: Position = { attempt: o.attempt ?? o.run.attempt, line: Math.max(1, o.from) };
   try {
     return await followWith(o, patience, position);
   } catch (thrown) {
@@ -59,17 +61,18 @@ async function followWith(o: FollowOptions, patience: Patience, position: Positi
     if (read === 'whole') {
       // What ended between the log and this look at the run may have written more: only a log read after it is whole.
       if (wasFinished) return { kind: 'ended', run };
+      if (o.attempt !== undefined) return run.state === 'finished' ? { kind: 'ended', run } : { kind: 'open', run };
       if (!o.follow && run.state !== 'finished') return { kind: 'open', run };
       if (run.state !== 'finished') await patience.again();
     }
-    moveTo(position, run.attempt, o.output);
+    if (o.attempt === undefined) moveTo(position, run.attempt, o.output);
   }
 }
 
 /** One connection: `end` when the log's end was seen, `whole` when the server had no more, `broken` when it is to be tried again. */
 async function readOnce(o: FollowOptions, patience: Patience, position: Position): Promise<'end' | 'whole' | 'broken'> {
   try {
-    for await (const records of o.client.log(o.run.id, { from: position.line, follow: o.follow, signal: o.signal })) {
+    for await (const records of o.client.log(o.run.id, { from: position.line, follow: o.follow, attempt: o.attempt, signal: o.signal })) {
       patience.progress();
       await o.output.data(printed(records, o));
       for (const { entry } of records) {

@@ -103,6 +103,14 @@ export function wholeNumber(flag: string, text: string | undefined, bounds: { le
   throw new BuilderError('usage', `expected --${flag} of ${bounds.least} to ${bounds.most}, got ${JSON.stringify(text)}`);
 }
 
+export const ATTEMPT = {
+  attempt: { kind: 'text', describe: 'Of attempt N, also one that does not count (builder show lists them)' },
+} as const;
+
+export function attemptOf(args: { attempt: string | undefined }): number | undefined {
+  return wholeNumber('attempt', args.attempt, { least: 1, most: Number.MAX_SAFE_INTEGER });
+}
+
 /** `{name: value}`, or nothing where the value was not given. */
 export function given<K extends string, V>(name: K, value: V | undefined): Partial<Record<K, V>> {
   return value === undefined ? {} : ({ [name]: value } as Partial<Record<K, V>>);

@@ -24,6 +24,8 @@ export interface ObserveOptions {
   from: number;
   follow: boolean;
   exitZero: boolean;
+  /** This attempt alone. */
+  attempt?: number;
   /** How long a server may be away (default limits.followReconnectMs). */
   reconnectMs?: number;
 }
@@ -55,6 +57,7 @@ export async function observeRuns(session: Session, begin: () => Promise<Run[]>,
         output,
         colour: io.colour(io.stdout),
         signal: interrupt.signal,
+        ...given('attempt', options.attempt),
         ...given('reconnectMs', options.reconnectMs),
       });
       const code = conclude(session, run.id, followed);

@@ -73,7 +73,8 @@ export const Manifest = z.object({
   createdAt: z.string(),
   startedAt: z.string(),
   finishedAt: z.string(),
-  outcome: z.enum(OUTCOMES),
+  /** `superseded`: its worker died, and a later start stored what it had left. */
+  outcome: z.enum([...OUTCOMES, 'superseded']),
   exitCode: z.int().nullable(),
   signal: z.string().nullable(),
   reason: z.string().nullable(),

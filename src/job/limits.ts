@@ -119,8 +119,10 @@ export const limits = {
   workerDeathsMax: 3,
   /** Faults of builder itself (storage, disk) in one run before it is `refused` or `lost`. */
   faultsMax: 5,
-  /** How long a worker tries to store a finished attempt while the store or Redis is away before the run is `lost`. */
+  /** How long a worker tries to store a finished attempt while the store or Redis is away before the run is `lost`; what a dead one left, until the next start. */
   storeOutageMsMax: 30 * MINUTE,
+  /** What a dead worker left of a run is kept from one start to the next for so long while Redis or the store is away: a disk must not fill for ever. */
+  leftAttemptMsMax: 7 * DAY,
   /** How long a worker waits for room in a full store before the run ends without its artifacts. */
   storeFullMsMax: 20 * SECOND,
   /** Pause before a fault of the store or Redis is tried again. */

@@ -64,8 +64,9 @@ export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerato
 async function readFrom(source: LogSource, log: LogId, line: number, end: AttemptState): Promise<LogChunk[]> {
   const live = await readChunks(source.redis, log, line, CHUNKS_AT_ONCE);
   if (live.kind === 'chunks') return live.chunks;
-  // An open attempt without a stream has written nothing: the archive takes lines only from a stream that keeps later ones.
-  if (live.kind === 'not-yet' || (live.kind === 'none' && end === 'open')) return [];
+  // While an attempt is open its stream keeps the newest lines. Later the archive alone may have them: of a worker that died while
+  // Redis was away.
+  if (end === 'open' && live.kind !== 'trimmed') return [];
   const archived = await readArchived(source.store, log, line);
   if (archived !== null) return [archived];
   const next = await nextArchivedLine(source.store, log, line);

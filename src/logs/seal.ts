@@ -6,7 +6,7 @@ import { limits } from '../job/limits.ts';
 import { parseLogEntry, textOf } from '../job/log-entry.ts';
 import type { Redis } from '../redis/connection.ts';
 import { archiveChunk, nextArchivedLine, readArchived } from './archive.ts';
-import { expireStream, type LogChunk, type LogId, linesFrom, readChunks } from './stream.ts';
+import { chunkFrom, expireStream, type LogChunk, type LogId, readChunks } from './stream.ts';
 
 const CHUNKS_AT_ONCE = 8;
 
@@ -40,16 +40,11 @@ export async function sealLog(redis: Redis, store: Store, log: LogId): Promise<L
 /** What there is from a line on: of the archive, else of Redis, else what the archive has later; null at the end. */
 async function nextPart(redis: Redis, store: Store, log: LogId, line: number): Promise<{ chunk: LogChunk; archived: boolean } | null> {
   const archived = await readArchived(store, log, line);
-  if (archived !== null) return { chunk: from(archived, line), archived: true };
+  if (archived !== null) return { chunk: chunkFrom(archived, line), archived: true };
   const live = await readChunks(redis, log, line, CHUNKS_AT_ONCE);
-  if (live.kind === 'chunks') return { chunk: from(joined(live.chunks), line), archived: false };
+  if (live.kind === 'chunks') return { chunk: chunkFrom(joined(live.chunks), line), archived: false };
   const next = live.kind === 'not-yet' ? null : await nextArchivedLine(store, log, line);
   return next === null ? null : nextPart(redis, store, log, next);
-}
-
-function from(chunk: LogChunk, line: number): LogChunk {
-  if (chunk.firstLine >= line) return chunk;
-  return { firstLine: line, lines: chunk.lines - (line - chunk.firstLine), ndjson: linesFrom(chunk, line) };
 }
 
 function joined(chunks: LogChunk[]): LogChunk {

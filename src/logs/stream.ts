@@ -67,7 +67,7 @@ export async function expireStream(redis: Redis, log: LogId): Promise<void> {
 /** Where a line is: in these chunks; not written yet; trimmed away, so in the archive if anywhere; or Redis has no stream at all. */
 export type LiveRead = { kind: 'chunks'; chunks: LogChunk[] } | { kind: 'not-yet' | 'trimmed' | 'none' };
 
-/** Up to `count` chunks from the one that holds a line on. */
+/** Up to `count` chunks from the one that holds a line on; only such as follow one another. */
 export async function readChunks(redis: Redis, log: LogId, line: number, count: number): Promise<LiveRead> {
   const [start] = await redis.xrevrange(KEY_OF(log), String(line), '-', 'COUNT', 1);
   if (start === undefined) return { kind: (await redis.xlen(KEY_OF(log))) > 0 ? 'trimmed' : 'none' };
@@ -81,7 +81,12 @@ export async function readChunks(redis: Redis, log: LogId, line: number, count: 
     lines: Number(fields[1]?.toString()),
     ndjson: fields[3] ?? Buffer.alloc(0),
   }));
-  return { kind: 'chunks', chunks };
+  const gap = chunks.findIndex((one, index) => index > 0 && one.firstLine !== endOf(chunks[index - 1] as LogChunk));
+  return { kind: 'chunks', chunks: gap < 0 ? chunks : chunks.slice(0, gap) };
+}
+
+function endOf({ firstLine, lines }: LogChunk): number {
+  return firstLine + lines;
 }
 
 function lineOfId(id: string): number {
@@ -103,6 +108,12 @@ export function linesFrom(chunk: LogChunk, line: number): Buffer {
     offset = end + 1;
   }
   return chunk.ndjson.subarray(offset);
+}
+
+/** As linesFrom, as a chunk; one that begins at the line or behind it stays as it is. */
+export function chunkFrom(chunk: LogChunk, line: number): LogChunk {
+  if (chunk.firstLine >= line) return chunk;
+  return { firstLine: line, lines: chunk.lines - (line - chunk.firstLine), ndjson: linesFrom(chunk, line) };
 }
 
 const CUT = Buffer.from('{"cut":');

@@ -60,8 +60,12 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
       query: ['from', 'follow', 'attempt'],
     },
   },
-  '/api/v1/runs/{id}/artifacts': { get: { summary: 'Artifacts of a run', scope: 'read', answer: api.ArtifactList } },
-  '/api/v1/runs/{id}/artifacts/{path}': { get: { summary: 'Bytes of an artifact; ranges, `ETag` is the digest', scope: 'read' } },
+  '/api/v1/runs/{id}/artifacts': {
+    get: { summary: 'Artifacts of a run', scope: 'read', answer: api.ArtifactList, query: ['attempt'] },
+  },
+  '/api/v1/runs/{id}/artifacts/{path}': {
+    get: { summary: 'Bytes of an artifact; ranges, `ETag` is the digest', scope: 'read', query: ['attempt'] },
+  },
   '/api/v1/inputs': { put: { summary: 'Store the bytes of an input', scope: 'submit', answer: api.StoredInput, status: 201 } },
   '/api/v1/inputs/{sha256}': { head: { summary: 'Whether an input is known', scope: 'read' } },
   '/api/v1/templates': { get: { summary: 'Every template', scope: 'read', answer: z.object({ templates: z.array(TemplateShape) }) } },

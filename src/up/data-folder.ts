@@ -1,8 +1,9 @@
 /** DIR of `up`: everything that is kept, owned by one living `up` at a time. */
 import { randomBytes } from 'node:crypto';
-import { chmod, link, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { linkOnce } from '../service/link-once.ts';
 import { makeFolder } from '../service/make-folder.ts';
 import { identityOf, isAlive } from '../service/process-identity.ts';
 
@@ -82,21 +83,6 @@ async function takeLock(path: string): Promise<void> {
     }
     if (owner !== null) await rm(path, { force: true });
     if (await linkOnce(path, mine)) return;
-  }
-}
-
-/** A file that is there with its content or not at all; false where there is one already. */
-async function linkOnce(path: string, text: string): Promise<boolean> {
-  const temporary = `${path}.${process.pid}.new`;
-  await writeFile(temporary, text, { mode: 0o600 });
-  try {
-    await link(temporary, path);
-    return true;
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw cause;
-  } finally {
-    await rm(temporary, { force: true });
   }
 }
 

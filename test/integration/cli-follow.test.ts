@@ -167,6 +167,31 @@ describe('a follower', () => {
   });
 });
 
+describe('observing one attempt', () => {
+  const ended = (number: number, outcome: string) => ({
+    ...{ number, worker: 'w1', startedAt: '2026-11-24T06:00:01.000Z', finishedAt: '2026-11-24T06:00:02.000Z' },
+    ...{ outcome, exitCode: null, signal: null, killed: [] },
+  });
+
+  test('prints its log and no other, although a later one runs', async () => {
+    const server = await serveLog(runOf({ attempt: 2, attempts: [ended(1, 'superseded'), ended(2, 'lost')] }), logLine(1, 'of the first'));
+    const ran = await runCommand(['observe', RUN_ID, '--attempt', '1'], at(server));
+    expect(ran).toEqual({ code: 0, stdout: 'of the first\n', stderr: '' });
+    expect(server.asked.filter(({ path }) => path.endsWith('/log')).map(({ query }) => query.get('attempt'))).toEqual(['1']);
+  });
+
+  test('that there is not is told with 66', async () => {
+    const server = await serveLog(finishedRun('succeeded', { attempts: [ended(1, 'succeeded')] }), logEnd(0));
+    const ran = await runCommand(['observe', RUN_ID, '--attempt', '2'], at(server));
+    expect(ran).toMatchObject({ code: 66, stdout: '', stderr: expect.stringContaining('expected one of 1 attempts') });
+  });
+
+  test.each(['0', 'two'])('%s is wrong usage', async (attempt) => {
+    const server = await serveLog(runOf(), '');
+    expect((await runCommand(['artifacts', RUN_ID, '--attempt', attempt], at(server))).code).toBe(2);
+  });
+});
+
 describe('the exit code', () => {
   test.each([
     ['succeeded', { exitCode: 0 }, 0, ''],

@@ -212,6 +212,21 @@ describe('a log', () => {
     expect((await read(writer.log))[0]).toMatchObject({ gap: { from: 1, to: 2 } });
   });
 
+  it('of which Redis lacks the middle, and the end the archive alone has, is whole for whoever reads it', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const chunkOf = (line: number) => ({
+      firstLine: line,
+      lines: 1,
+      ndjson: Buffer.from(`{"line":${line},"atMs":0,"source":"stdout","text":"${line}"}\n`),
+    });
+    for (const line of [2, 4]) await archiveChunk(store, log, chunkOf(line));
+    for (const line of [1, 3]) await appendChunk(connection, log, { ...chunkOf(line), firstUnarchived: line });
+    expect(textsOf(await read(log))).toBe('1\n2\n3\n');
+    states.set(log.run, 'ended');
+    expect(textsOf(await read(log))).toBe('1\n2\n3\n4\n');
+    expect(await sealLog(connection, store, log)).toMatchObject({ lines: 4, missing: 0, sha256: sha256('1\n2\n3\n4\n') });
+  });
+
   it('whose writer died is sealed: archived, counted, and the same again', async () => {
     const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
     const chunkOf = (line: number) => ({

@@ -1,12 +1,13 @@
 /** The control groups of one run: made before its script, gone after it, found again by the next worker if this one dies. */
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { readdir, readFile, rmdir, statfs } from 'node:fs/promises';
+import { readdir, rmdir, statfs } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { codeOf } from '../../src/artifacts/durable-files.ts';
 import { limits } from '../../src/job/limits.ts';
 import type { RunOptions } from '../../src/job/run.ts';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
+import { readRegular } from '../regular-file.ts';
 import type { Cgroups, Controller } from './cgroups.ts';
 
 export interface RunCgroup {
@@ -30,6 +31,7 @@ const CPU_PERIOD_US = 100_000;
 /** Of statfs(2): cgroup and cgroup2. */
 const CGROUP_MAGIC = new Set([0x27e0eb, 0x63677270]);
 const PAUSE_MS = 2;
+const NOTE_BYTES_MAX = 64 * 1024;
 
 /** Null when the run asks for nothing that can be enforced so. Throws BuilderError `internal`; nothing is left then. */
 export function openRunCgroup(o: RunCgroupOptions): RunCgroup | null {
@@ -58,7 +60,7 @@ export function openRunCgroup(o: RunCgroupOptions): RunCgroup | null {
 
 /** What a worker that died has left, by the note that it wrote. */
 export async function removeLeftCgroups(notePath: string, claim: string): Promise<void> {
-  const text = await readFile(notePath, 'utf8').catch(() => '[]');
+  const text = (await readRegular(notePath, NOTE_BYTES_MAX)) ?? '[]';
   for (const folder of foldersOf(text)) {
     // A script that runs as the worker's user may have written the note itself.
     const ours = basename(folder) === nameOf(claim) && CGROUP_MAGIC.has((await statfs(folder).catch(() => null))?.type ?? 0);

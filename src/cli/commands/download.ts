@@ -8,6 +8,7 @@ import { chooseArtifacts } from '../choosing.ts';
 import type { Client } from '../client.ts';
 import { defineCommand } from '../command.ts';
 import { interruptSignal } from '../io.ts';
+import { ATTEMPT, attemptOf } from '../job-options.ts';
 import { visible } from '../output.ts';
 import { openPlacing } from '../placing.ts';
 
@@ -21,13 +22,17 @@ const download = defineCommand({
     run: { describe: 'Id of the run, or its first 8 characters', complete: 'runs' },
     paths: { describe: 'Files of the run, or folders with all below them', optional: true, many: true },
   },
-  options: { output: { kind: 'text', alias: 'o', describe: 'Folder to write to (default: the current one)', complete: 'files' } },
+  options: {
+    output: { kind: 'text', alias: 'o', describe: 'Folder to write to (default: the current one)', complete: 'files' },
+    ...ATTEMPT,
+  },
   run: async (args, { client, io, output }) => {
-    const { taken, leftOut } = chooseArtifacts(await client().artifacts(args.run), args.paths);
+    const attempt = attemptOf(args);
+    const { taken, leftOut } = chooseArtifacts(await client().artifacts(args.run, attempt), args.paths);
     const folder = args.output ?? '.';
     const interrupt = interruptSignal(io);
     try {
-      await fetchAll(client(), { run: args.run, artifacts: taken, folder: resolve(io.cwd, folder), signal: interrupt.signal });
+      await fetchAll(client(), { run: args.run, attempt, artifacts: taken, folder: resolve(io.cwd, folder), signal: interrupt.signal });
     } catch (thrown) {
       if (!interrupt.signal.aborted) throw thrown;
       output.say('interrupted; unfinished files were removed');
@@ -47,13 +52,14 @@ export const commands = [download];
 
 interface Fetch {
   run: string;
+  attempt: number | undefined;
   artifacts: Artifact[];
   folder: string;
   signal: AbortSignal;
 }
 
 /** The first fault ends the others too. */
-async function fetchAll(client: Client, { run, artifacts, folder, signal }: Fetch): Promise<void> {
+async function fetchAll(client: Client, { run, attempt, artifacts, folder, signal }: Fetch): Promise<void> {
   if (artifacts.length === 0) return;
   const placing = await openPlacing(folder);
   const failed = new AbortController();
@@ -62,7 +68,7 @@ async function fetchAll(client: Client, { run, artifacts, folder, signal }: Fetc
     await eachAtOnce(artifacts, limits.filesAtOnce, async (artifact) => {
       try {
         either.throwIfAborted();
-        await placing.place(artifact, client.artifact(run, artifact, either));
+        await placing.place(artifact, client.artifact(run, artifact, { attempt, signal: either }));
       } catch (thrown) {
         failed.abort();
         throw inWords(artifact, thrown);

@@ -33,5 +33,6 @@ export async function pagesPlugin(app: FastifyInstance, { context }: { context: 
 async function artifactsOf(context: ServerContext, id: string): Promise<Artifact[]> {
   const result = (await readRecord(context.queues.redis, id))?.result;
   if (result?.claim == null) return [];
-  return (await readManifest(context.store, id, result.attempt, result.claim))?.artifacts ?? [];
+  const manifest = await readManifest(context.store, id, result.attempt, result.claim);
+  return manifest === null || manifest.outcome === 'superseded' ? [] : manifest.artifacts;
 }

@@ -48,10 +48,12 @@ async function findArtifacts(
   const number = attempt ?? record?.result?.attempt;
   const claim = attempt === undefined ? record?.result?.claim : record?.attempts.find((one) => one.number === attempt)?.claim;
   if (number === undefined || claim == null) return new Map();
-  const key = `${id}/${number}-${claim}`;
+  const key = `${id}/${number}-${claim}/${attempt === undefined ? 'counts' : 'asked'}`;
   const known = kept.get(key);
   if (known !== undefined) return known;
   const manifest = await readManifest(store, id, number, claim);
+  // The run ended without its worker, which came back with files later: they are no part of the result.
+  if (manifest?.outcome === 'superseded' && attempt === undefined) return new Map();
   const byPath = new Map(manifest?.artifacts.map((artifact) => [artifact.path, artifact]));
   if (manifest !== null) kept.set(key, byPath);
   for (const oldest of kept.keys()) if (kept.size > MANIFESTS_KEPT) kept.delete(oldest);

@@ -1,0 +1,79 @@
+/** Storing what dead workers held, in the background: log, files and manifest of each attempt, which shows as superseded. */
+import { stat } from 'node:fs/promises';
+import type { Store } from '../src/artifacts/store.ts';
+import { limits } from '../src/job/limits.ts';
+import type { Redis } from '../src/redis/connection.ts';
+import { oneLine } from '../src/service/errors.ts';
+import type { Logger } from '../src/service/logger.ts';
+import type { LeftAttempt, LeftFolder } from './left-folders.ts';
+import { removeTree } from './remove-tree.ts';
+import { salvageAttempt } from './salvage-attempt.ts';
+
+export interface SalvageOptions {
+  left: LeftFolder[];
+  /** Fails at once while Redis is away. */
+  redis: Redis;
+  store: Store;
+  logger: Logger;
+  /** Ends it; what is not stored by then is left for the next start. */
+  until: AbortSignal;
+  /** How long Redis or the store may be away for one attempt (default limits.storeOutageMsMax). */
+  waitMs?: number;
+}
+
+/**
+ * One attempt after the other. Redis or the store away is waited out, bounded; then this and all that follow are left
+ * for the next start. Any other fault costs the attempt: its folder goes.
+ */
+export function startSalvage(o: SalvageOptions): { close(): Promise<void> } {
+  const done = salvageAll(o).catch((cause) =>
+    o.logger.error({ error: oneLine(cause) }, 'what a dead worker left could not be gone through'),
+  );
+  return { close: () => done };
+}
+
+async function salvageAll(o: SalvageOptions): Promise<void> {
+  for (const folder of o.left) {
+    if (folder.fault !== null) {
+      o.logger.error(
+        { folder: folder.path, error: folder.fault },
+        'a run of a dead worker does not end; its folder is left for the next start',
+      );
+      continue;
+    }
+    for (const attempt of folder.attempts) if (!(await settle(o, attempt))) return;
+    // What else lies among the runs is no attempt.
+    await remove(o, folder.path);
+  }
+}
+
+/** False: left for the next start, as is all that follows. */
+async function settle(o: SalvageOptions, left: LeftAttempt): Promise<boolean> {
+  const about = { run: left.run, attempt: left.attempt };
+  const until = AbortSignal.any([o.until, AbortSignal.timeout(o.waitMs ?? limits.storeOutageMsMax)]);
+  try {
+    o.until.throwIfAborted();
+    const stored = await salvageAttempt({ ...o, until }, left);
+    o.logger.info({ ...about, ...stored }, 'what a dead worker left of an attempt is seen to');
+  } catch (cause) {
+    // What an abort ended may tell of a file by its name.
+    const error = until.aborted ? 'Redis or the store was away for too long' : oneLine(cause);
+    if (o.until.aborted || (until.aborted && !(await isOld(left)))) {
+      o.logger.warn(about, 'what a dead worker left of an attempt waits for the next start');
+      return false;
+    }
+    o.logger.error({ ...about, error }, 'what a dead worker left of an attempt could not be stored; it is removed');
+  }
+  await remove(o, left.path);
+  return true;
+}
+
+/** What cannot be removed is tried again at the next start. */
+function remove(o: SalvageOptions, folder: string): Promise<void> {
+  return removeTree(folder).catch((cause) => o.logger.warn({ folder, error: oneLine(cause) }, 'not all of a dead worker could be removed'));
+}
+
+/** By this machine's clock: nothing is made in the folder itself once the script runs. */
+async function isOld({ path }: LeftAttempt): Promise<boolean> {
+  return Date.now() - (await stat(path)).mtimeMs > limits.leftAttemptMsMax;
+}
