@@ -17,6 +17,9 @@ export interface AttemptEnding {
   killed: Killed[];
 }
 
+/** Of an attempt that lost the run to somebody else, who may not have begun yet: it counts for nothing. */
+export type SupersededEnding = Omit<AttemptEnding, 'outcome'> & { outcome: 'superseded' };
+
 /** What is known beside how the process ended. */
 export interface EndingFacts {
   cancelReason: string | null;
@@ -60,13 +63,18 @@ function diskReason(spec: RunSpec): string {
   return `disk: the run's folder and TMPDIR reached their limit of ${formatSize(spec.diskBytes ?? 0)}`;
 }
 
+export function supersededEnding({ exitCode, signal, killed }: Pick<Executed, 'exitCode' | 'signal' | 'killed'>): SupersededEnding {
+  const reason = 'superseded: this worker was silent for too long, so the run is another attempt’s; the script was ended';
+  return { outcome: 'superseded', exitCode, signal, reason, killed };
+}
+
 /** A run that could not start: nothing of the script has run. */
 export function refusal(code: string, text: string): AttemptEnding {
   return { outcome: 'refused', exitCode: null, signal: null, reason: `${code}: ${text}`, killed: [] };
 }
 
 /** What the script or a person put into it may hold a secret; a command that was cut, the beginning of one. */
-export function maskedEnding(ending: AttemptEnding, mask: Mask): AttemptEnding {
+export function maskedEnding<E extends AttemptEnding | SupersededEnding>(ending: E, mask: Mask): E {
   const isCut = (command: string): boolean => Buffer.byteLength(command) >= limits.killedCommandCharsMax - CUT_CHARS;
   const killed = ending.killed.map(({ pid, command }) => ({ pid, command: mask.text(command, { cut: isCut(command) }) }));
   return { ...ending, killed, reason: ending.reason === null ? null : mask.text(ending.reason) };
@@ -77,7 +85,7 @@ const CUT_CHARS = 3;
 
 /** What the log tells of an end that was not the script's own doing, and of what follows. */
 export function endingNotes(
-  ending: AttemptEnding,
+  ending: AttemptEnding | SupersededEnding,
   executed: Pick<Executed, 'outputHeld' | 'killed'>,
   o: Pick<OpenAttempt, 'spec' | 'retries'> & EndingFacts,
 ): string[] {
@@ -95,7 +103,7 @@ export function endingNotes(
     const more = executed.killed.length > 10 ? ` and ${executed.killed.length - 10} more` : '';
     notes.push(`killed what was left: ${shown}${more}`);
   }
-  const delayMs = retryDelayMs(spec, retries, ending.outcome);
+  const delayMs = ending.outcome === 'superseded' ? null : retryDelayMs(spec, retries, ending.outcome);
   if (delayMs !== null) {
     notes.push(`${ending.outcome}; retry ${retries + 1} of ${spec.retries} in ${formatDuration(delayMs)}`);
   }

@@ -7,7 +7,15 @@ import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { collectArtifacts } from './artifact-collector.ts';
-import { type AttemptEnding, endingNotes, endingOf, maskedEnding, refusal } from './attempt-ending.ts';
+import {
+  type AttemptEnding,
+  endingNotes,
+  endingOf,
+  maskedEnding,
+  refusal,
+  type SupersededEnding,
+  supersededEnding,
+} from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
 import { type AttemptFacts, attemptManifest } from './attempt-manifest.ts';
 import { writeAttemptNote } from './attempt-note.ts';
@@ -31,6 +39,7 @@ export interface AttemptSignals {
 /** `fault`: builder could not prepare it; nothing of the script has run. `kept`: its folder is left for the next start, which stores it. */
 export type AttemptResult =
   | { kind: 'ended'; ending: AttemptEnding; log: LogDigest; artifactCount: number }
+  | { kind: 'superseded' }
   | { kind: 'interrupted'; kept: boolean }
   | { kind: 'fault'; cause: unknown };
 
@@ -124,7 +133,9 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
-    const ending = maskedEnding(executed.ended === 'disk-full' ? executed.ending : endingOf(executed, open.spec, facts), mask);
+    const isLost = executed.ended === 'cancelled' && signals.lost.aborted && !signals.cancel.aborted;
+    const ended = executed.ended === 'disk-full' ? executed.ending : endingOf(executed, open.spec, facts);
+    const ending = maskedEnding<AttemptEnding | SupersededEnding>(isLost ? supersededEnding(executed) : ended, mask);
     const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {
@@ -170,7 +181,7 @@ async function storeAttempt(
   worker: WorkerContext,
   open: OpenAttempt,
   folder: RunFolder,
-  o: { log: AttemptLog; ending: AttemptEnding; notes: string[]; mask: Mask },
+  o: { log: AttemptLog; ending: AttemptEnding | SupersededEnding; notes: string[]; mask: Mask },
 ): Promise<AttemptResult> {
   const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
   const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask };
@@ -192,26 +203,25 @@ async function storeAttempt(
     await patiently({ ...patience, until: deadline }, () =>
       writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ...o, artifacts, log })),
     );
-    return { kind: 'ended', ending: o.ending, log, artifactCount: countOf(artifacts) };
+    return resultOf(o.ending, log, artifacts);
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted', kept: true };
     // A file's name may be in it.
     const error = o.mask.text(oneLine(cause));
     worker.logger.error({ run: open.spec.id, attempt: open.attempt, error }, 'the attempt could not be stored');
-    const ending: AttemptEnding = {
-      ...o.ending,
-      outcome: 'lost',
-      reason: `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`,
-    };
+    const reason = `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`;
+    const ending = o.ending.outcome === 'superseded' ? o.ending : ({ ...o.ending, outcome: 'lost', reason } satisfies AttemptEnding);
     const log = await logWithoutFiles(worker, folder, o.log);
     // Artifacts that were all stored before what failed are there.
     await writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ending, artifacts, log })).catch(() => undefined);
-    return { kind: 'ended', ending, log, artifactCount: countOf(artifacts) };
+    return resultOf(ending, log, artifacts);
   }
 }
 
-function countOf(artifacts: Artifact[]): number {
-  return artifacts.filter((one) => one.input !== 'unchanged').length;
+function resultOf(ending: AttemptEnding | SupersededEnding, log: LogDigest, artifacts: Artifact[]): AttemptResult {
+  const { outcome } = ending;
+  if (outcome === 'superseded') return { kind: 'superseded' };
+  return { kind: 'ended', ending: { ...ending, outcome }, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
 }
 
 /** The run's own files may be what fills the disk that its log, the store and Redis write to: they go first. */

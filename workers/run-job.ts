@@ -50,6 +50,9 @@ async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenA
     switch (result.kind) {
       case 'ended':
         return await commitEnd(worker, delivery, open, result);
+      case 'superseded':
+        await closeAs(worker, open, 'superseded');
+        return await resultOfOther(worker, delivery);
       case 'interrupted':
         await closeAs(worker, open, 'interrupted');
         return { kind: 'back' };
@@ -97,6 +100,11 @@ async function commitEnd(
     return { kind: 'result', result };
   }
   worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another attempt counts; this one is kept as superseded');
+  return resultOfOther(worker, delivery);
+}
+
+/** What another attempt, or a server, has committed; while nobody has, the run is theirs. */
+async function resultOfOther(worker: WorkerContext, delivery: Delivery): Promise<Handled> {
   const record = await patient(worker, delivery, () => readRecord(worker.redis, delivery.id));
   return record?.result == null ? { kind: 'back' } : { kind: 'result', result: record.result };
 }
@@ -194,7 +202,7 @@ async function wake(worker: WorkerContext, { id }: { id: string }): Promise<void
   await wakeFollowers(worker.redis, id).catch(() => undefined);
 }
 
-function closeAs(worker: WorkerContext, open: OpenAttempt, outcome: 'interrupted', count?: 'faults'): Promise<number> {
+function closeAs(worker: WorkerContext, open: OpenAttempt, outcome: 'interrupted' | 'superseded', count?: 'faults'): Promise<number> {
   const end: AttemptEnd = { finishedAt: new Date().toISOString(), outcome, exitCode: null, signal: null, killed: [] };
   const closing = { id: open.spec.id, attempt: open.attempt, claim: open.claim, end, ...(count === undefined ? {} : { count }) };
   return patient(worker, open.spec, () => closeAttempt(worker.redis, closing));

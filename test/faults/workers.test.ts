@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { bullLockKey, runQueue } from '../../src/redis/keys.ts';
+import { bullJobKey, bullLockKey, bullWaitKey, runQueue } from '../../src/redis/keys.ts';
 import { type Pool, processesOf, runFolders, startPool } from '../support/pool.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { until } from '../support/until.ts';
@@ -41,6 +41,22 @@ describe('a worker that is suspended', () => {
     expect(run).toMatchObject({ outcome: 'succeeded', attempt: 1 });
     expect(run.attempts).toHaveLength(1);
     expect(await pool.log(id)).toBe('begun\ndone\n');
+  });
+
+  it('and whose run is gone from the queue when it wakes: it ends the script, the run begins anew, and nothing counts as cancelled', async () => {
+    const victim = await pool.startWorker('late', { platforms: ['late'], concurrency: 1 });
+    const script = 'echo begun; if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; fi; echo done';
+    const id = await pool.submit(script, { platform: 'late' });
+    await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
+    victim.child.kill('SIGSTOP');
+    await until(async () => (await pool.run(id)).state === 'waiting', 'the run to wait for another worker');
+    await pool.client.lrem(bullWaitKey(runQueue('late')), 0, id);
+    await pool.client.del(bullJobKey(runQueue('late'), id));
+    victim.child.kill('SIGCONT');
+    const run = await pool.finished(id);
+    expect(run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+    expect(run.attempts).toMatchObject([{ outcome: 'superseded' }, { outcome: 'succeeded' }]);
+    expect(await pool.log(id, '?attempt=1')).toContain('begun\n');
   });
 
   it('while its run is cancelled: the run ends within about one lock duration, and says that the end is not confirmed', async () => {
