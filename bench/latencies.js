@@ -73,7 +73,7 @@ async function api(path, body) {
 /** Lines of a run's log as they come, with when; the end is one of them. */
 async function* follow(id) {
   const headers = { authorization: `Bearer ${token}`, accept: 'application/x-ndjson' };
-  const answer = await fetch(`${server}/api/v1/runs/${id}/log`, { headers });
+  const answer = await fetch(`${server}/api/v1/runs/${id}/log?follow=1`, { headers });
   let rest = '';
   for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + chunk).split('\n');
@@ -100,7 +100,7 @@ async function cancelOne(reached, ended) {
 async function restarts(times) {
   const tookMs = [];
   const env = {
-    BUILDER_REDIS_URL: `unix:${join(data, 'redis', 'redis.sock')}`,
+    BUILDER_REDIS_URL: `unix:${join(data, 'redis.sock')}`,
     BUILDER_STORE: `file://${join(data, 'store')}`,
     BUILDER_WORK_DIR: join(folder, 'work'),
   };
