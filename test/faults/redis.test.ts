@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { type Pool, startPool } from '../support/pool.ts';
+import { bullLockKey, runQueue } from '../../src/redis/keys.ts';
+import { type Pool, processesOf, startPool } from '../support/pool.ts';
 import { until } from '../support/until.ts';
 
 let pool: Pool;
@@ -23,6 +24,13 @@ async function expectUnharmed(id: string): Promise<void> {
   expect(run.attempts).toHaveLength(1);
   expect(await pool.log(id)).toBe(COUNTED_TEXT);
   expect(run.log.sha256).toBe(createHash('sha256').update(COUNTED_TEXT).digest('hex'));
+}
+
+/** The worker holds what it cannot give to Redis, and nothing there says that it lives. */
+async function lockGoneAndScriptOver(id: string): Promise<void> {
+  await until(async () => (await pool.client.exists(bullLockKey(runQueue('test'), id))) === 0, 'the lock to run out');
+  await until(() => processesOf(`BUILDER_RUN_ID=${id}`).length === 0, 'the script to end');
+  await until(() => pool.workers.get('one')?.stderr.includes('log not published'), 'the worker to say so');
 }
 
 async function expectTakesRuns(withinMs = 20_000): Promise<void> {
@@ -125,8 +133,7 @@ describe('while a script runs and talks, Redis', () => {
     await pool.client.replicaof('127.0.0.1', '1');
     const refused = await pool.api('/runs', { method: 'POST', body: { platform: 'test', script: 'true' } });
     expect([refused.status, refused.json.type]).toEqual([503, expect.stringContaining('redis-unavailable')]);
-    // Longer than a lock lives, and past the end of the script.
-    await passed(14_000);
+    await lockGoneAndScriptOver(id);
     await pool.client.replicaof('NO', 'ONE');
     await expectUnharmed(id);
     await expectTakesRuns();
@@ -139,7 +146,7 @@ describe('while a script runs and talks, Redis', () => {
     await pool.client.config('SET', 'maxmemory', '1');
     const refused = await pool.api('/runs', { method: 'POST', body: { platform: 'test', script: 'true' } });
     expect([refused.status, refused.json.type]).toEqual([503, expect.stringContaining('redis-unavailable')]);
-    await passed(14_000);
+    await lockGoneAndScriptOver(id);
     await pool.client.config('SET', 'maxmemory', '0');
     await expectUnharmed(id);
     await expectTakesRuns();
