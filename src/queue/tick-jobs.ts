@@ -42,10 +42,19 @@ export async function removeExtraTick(queue: Queue, name: string, tickMs: number
   await queue.remove(extraTickId(name, tickMs));
 }
 
-/** The moment of a tick, from its id `repeat:NAME:MS` or `extra:NAME:MS`; null for a job that is no tick. */
-export function tickOfId(id: string): { job: string; tickMs: number } | null {
-  const match = /^(?:repeat|extra):([a-z0-9][a-z0-9._-]{0,62}):(\d+)$/.exec(id);
-  return match === null ? null : { job: match[1] ?? '', tickMs: Number(match[2]) };
+export interface Tick {
+  /** Of BullMQ's job. */
+  id: string;
+  job: string;
+  tickMs: number;
+  /** False for an extra tick. */
+  repeats: boolean;
+}
+
+/** The tick of an id `repeat:NAME:MS` or `extra:NAME:MS`; null for a job that is no tick. */
+export function tickOfId(id: string): Tick | null {
+  const match = /^(repeat|extra):([a-z0-9][a-z0-9._-]{0,62}):(\d+)$/.exec(id);
+  return match === null ? null : { id, job: match[2] ?? '', tickMs: Number(match[3]), repeats: match[1] === 'repeat' };
 }
 
 function extraTickId(name: string, tickMs: number): string {

@@ -6,12 +6,14 @@ import type { JobDefinition } from '../job/definition.ts';
 import type { ScriptRef } from '../job/run.ts';
 import { nextTickOf, scheduleFields } from '../queue/definitions.ts';
 import { platformsOfJob } from '../queue/execute.ts';
+import { ticksOfJob } from '../queue/tick-counts.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { ServerContext } from './server-context.ts';
 
 export async function jobView({ queues, store }: ServerContext, definition: JobDefinition): Promise<Job> {
   const { id: _, source, schedule: __, extraTickMs: ___, ...rest } = definition;
   const next = nextTickOf(definition, Date.now());
+  const { counts } = await ticksOfJob(queues.redis, definition.name);
   return {
     ...rest,
     platforms: await platformsOfJob(queues, definition).catch(nothingWhenGone),
@@ -20,6 +22,7 @@ export async function jobView({ queues, store }: ServerContext, definition: JobD
     params: source.kind === 'template' ? source.params : {},
     ...scheduleFields(definition),
     next: next === null ? null : new Date(next).toISOString(),
+    ticks: counts,
   };
 }
 

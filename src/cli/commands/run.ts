@@ -6,6 +6,7 @@ import { defineCommand } from '../command.ts';
 import type { Io } from '../io.ts';
 import { checkBody, JOB_OPTIONS, readJobOptions, sendInputs } from '../job-options.ts';
 import { EXIT_ZERO, observeRun } from '../observing.ts';
+import { TICK_OPTIONS } from '../schedule-options.ts';
 import { readScript } from '../script.ts';
 
 const run = defineCommand({
@@ -18,9 +19,14 @@ const run = defineCommand({
     detach: { kind: 'flag', describe: "Do not follow: print the run's id alone" },
     ...EXIT_ZERO,
     ...JOB_OPTIONS,
+    overlap: { ...TICK_OPTIONS.overlap, hidden: true },
+    misfire: { ...TICK_OPTIONS.misfire, hidden: true },
   },
   run: async (args, session) => {
     const client = session.client();
+    if (args.overlap !== undefined || args.misfire !== undefined) {
+      session.output.say('builder: --overlap and --misfire are about ticks; a run without a job has none');
+    }
     const script = await scriptOf(args.script, args.command, session.io);
     const options = readJobOptions(args);
     const platform = args.platform ?? (await onlyPlatform(client));

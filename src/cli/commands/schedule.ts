@@ -3,7 +3,7 @@ import { PutJob } from '../../job/api.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { defineCommand } from '../command.ts';
 import { checkBody, checkJobName, given, JOB_OPTIONS, readJobOptions, readPairs, sendInputs } from '../job-options.ts';
-import { describeDue, readSchedule, SCHEDULE_OPTIONS } from '../schedule-options.ts';
+import { describeDue, readSchedule, readTickOptions, SCHEDULE_OPTIONS, TICK_OPTIONS } from '../schedule-options.ts';
 import { readScript } from '../script.ts';
 
 const schedule = defineCommand({
@@ -16,6 +16,7 @@ const schedule = defineCommand({
   },
   options: {
     ...SCHEDULE_OPTIONS,
+    ...TICK_OPTIONS,
     replace: { kind: 'flag', describe: 'Change the job if there is one of this name' },
     template: { kind: 'text', describe: "Make the script from a template, on all of the template's platforms", complete: 'templates' },
     param: { kind: 'list', describe: "K=V: value of the template's %%K%%" },
@@ -25,7 +26,7 @@ const schedule = defineCommand({
     const client = session.client();
     const name = checkJobName(args.name);
     const source = await sourceOf(args, session.io);
-    const body = checkBody(PutJob, { ...source, ...readSchedule(args), ...readJobOptions(args) });
+    const body = checkBody(PutJob, { ...source, ...readSchedule(args), ...readTickOptions(args), ...readJobOptions(args) });
     body.inputs = await sendInputs(args.input, session, client);
     const job = await client.putJob(name, body, !args.replace);
     await session.output.show(job, describeDue('scheduled', job));
