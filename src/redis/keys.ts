@@ -35,6 +35,11 @@ export function bullStalledCheckKey(queue: string): string {
   return `${BULL_PREFIX}:${queue}:stalled-check`;
 }
 
+/** BullMQ's sorted set of the jobs that wait, the next first; those of its list above come before them, the last first. */
+export function bullPrioritizedKey(queue: string): string {
+  return `${BULL_PREFIX}:${queue}:prioritized`;
+}
+
 export function bullJobKey(queue: string, jobId: string): string {
   return `${BULL_PREFIX}:${queue}:${jobId}`;
 }

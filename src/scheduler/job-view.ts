@@ -5,7 +5,7 @@ import type { Job } from '../job/api.ts';
 import type { JobDefinition } from '../job/definition.ts';
 import type { ScriptRef } from '../job/run.ts';
 import { nextTickOf, scheduleFields } from '../queue/definitions.ts';
-import { platformsOfJob } from '../queue/execute.ts';
+import { platformsLeft } from '../queue/execute.ts';
 import { ticksOfJob } from '../queue/tick-counts.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { ServerContext } from './server-context.ts';
@@ -16,7 +16,7 @@ export async function jobView({ queues, store }: ServerContext, definition: JobD
   const { counts } = await ticksOfJob(queues.redis, definition.name);
   return {
     ...rest,
-    platforms: await platformsOfJob(queues, definition).catch(nothingWhenGone),
+    platforms: await platformsLeft(queues, definition),
     script: source.kind === 'script' ? await scriptText(store, source.script) : null,
     template: source.kind === 'template' ? source.template : null,
     params: source.kind === 'template' ? source.params : {},
@@ -34,10 +34,4 @@ async function scriptText(store: Store, script: ScriptRef): Promise<string | nul
     if (cause instanceof BuilderError && cause.code === 'not-found') return null;
     throw cause;
   }
-}
-
-/** A job whose template was removed is shown all the same. */
-function nothingWhenGone(cause: unknown): string[] {
-  if (cause instanceof BuilderError && cause.code === 'not-found') return [];
-  throw cause;
 }

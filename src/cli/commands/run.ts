@@ -8,6 +8,7 @@ import { checkBody, JOB_OPTIONS, readJobOptions, sendInputs } from '../job-optio
 import { EXIT_ZERO, observeRun } from '../observing.ts';
 import { TICK_OPTIONS } from '../schedule-options.ts';
 import { readScript } from '../script.ts';
+import { sayUnserved } from '../unserved.ts';
 
 const run = defineCommand({
   name: 'run',
@@ -35,11 +36,13 @@ const run = defineCommand({
     if (args.detach) {
       const submitted = await client.submit(body);
       await session.output.show(submitted, `${submitted.id}\n`);
+      await sayUnserved(session, [submitted.platform]);
       return 0;
     }
     const begin = async () => {
       const submitted = await client.submit(body);
       session.output.say(`run ${submitted.id} on ${submitted.platform}`);
+      await sayUnserved(session, [submitted.platform]);
       return submitted;
     };
     return observeRun(session, begin, { from: 1, follow: true, exitZero: args['exit-zero'] });

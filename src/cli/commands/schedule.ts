@@ -5,6 +5,7 @@ import { defineCommand } from '../command.ts';
 import { checkBody, checkJobName, given, JOB_OPTIONS, readJobOptions, readPairs, sendInputs } from '../job-options.ts';
 import { describeDue, readSchedule, readTickOptions, SCHEDULE_OPTIONS, TICK_OPTIONS } from '../schedule-options.ts';
 import { readScript } from '../script.ts';
+import { sayUnserved } from '../unserved.ts';
 
 const schedule = defineCommand({
   name: 'schedule',
@@ -30,6 +31,7 @@ const schedule = defineCommand({
     body.inputs = await sendInputs(args.input, session, client);
     const job = await client.putJob(name, body, !args.replace);
     await session.output.show(job, describeDue('scheduled', job));
+    await sayUnserved(session, job.platforms);
     return 0;
   },
 });
