@@ -207,6 +207,13 @@ describe('a command', () => {
     expect(JSON.parse(server.asked[0]?.body.toString() ?? '')).toMatchObject({ script: 'echo hi\n', timeoutMs: 90_000, env: { A: 'b=c' } });
   });
 
+  test('that runs without a job says that ticks do not concern it', async () => {
+    const server = await serve((_, response) => json(response, runOf(), 201));
+    const ran = await runCommand(['run', '-c', 'true', '--platform', 'debian-12', '--detach', '--overlap', 'skip'], at(server));
+    const stderr = 'builder: --overlap and --misfire are about ticks; a run without a job has none\n';
+    expect(ran).toEqual({ code: 0, stdout: `${RUN_ID}\n`, stderr });
+  });
+
   test('that runs takes the only platform known, else lists them', async () => {
     const names = ['b'];
     const server = await serve((asked, response) => {

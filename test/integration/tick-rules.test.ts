@@ -10,8 +10,8 @@ import { readRecord, restoreRun } from '../../src/queue/records.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { putTemplate } from '../../src/queue/templates.ts';
-import { ticksOfJob } from '../../src/queue/tick-counts.ts';
-import { addExtraTick } from '../../src/queue/tick-jobs.ts';
+import { admitTick, noteTick, ticksOfJob } from '../../src/queue/tick-counts.ts';
+import { addExtraTick, tickOfId } from '../../src/queue/tick-jobs.ts';
 import { getInfo, listRuns } from '../../src/queue/view.ts';
 import { keys } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
@@ -129,6 +129,21 @@ describe('ticks that fall due while every server is down', () => {
     expect(await runsOf('never')).toEqual([]);
     expect((await ticksOfJob(queues.redis, 'never')).last).toEqual({ at: new Date(atMs).toISOString(), code: 'misfire', detail: null });
   });
+});
+
+it('a tick that is taken again, as from a server that died with it, is neither judged nor counted anew', async () => {
+  const definition = definitionOf('again', { kind: 'never' });
+  await put(definition);
+  const tickMs = Date.now() - limits.tickLateMs - 1_000;
+  await addExtraTick(tickQueue(queues), 'again', tickMs);
+  const tick = tickOfId(`extra:again:${tickMs}`);
+  if (tick === null) throw new Error('no tick');
+  expect(await admitTick(queues, definition, tick)).toBe('run');
+  expect(await admitTick(queues, { ...definition, misfire: 'skip' }, tick)).toBe('run');
+  const last = { at: new Date(tickMs).toISOString(), code: 'overlap', detail: null } as const;
+  for (let n = 0; n < 2; n += 1) await noteTick(queues.redis, 'again', { tick, last, skipped: true });
+  expect(await countsOf('again')).toMatchObject({ missed: 1, skipped: 1 });
+  expect(await queues.redis.zcard(keys.launches('again'))).toBe(1);
 });
 
 describe('a tick that meets an open run of its job', () => {
