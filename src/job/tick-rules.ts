@@ -21,8 +21,8 @@ export interface TakenTick {
   tickMs: number;
   /** Of a tick that repeats: its schedule, and the tick that was made after it. Null for a single moment. */
   series: { schedule: Schedule; followingMs: number } | null;
-  /** Ticks up to here have been taken or counted; null when none was. */
-  accountedMs: number | null;
+  /** Ticks up to here have been counted as missed; null when none was. */
+  countedMs: number | null;
   nowMs: number;
 }
 
@@ -31,24 +31,24 @@ export interface JudgedTick {
   /** Ticks that are missed and were not counted before; the last of them. */
   missed: number;
   lastMissedMs: number | null;
-  accountedMs: number | null;
+  countedMs: number | null;
 }
 
 /**
  * Of a row of missed ticks only the first is ever made: it stands for all. It counts as missed itself when it is later than
- * limits.tickLateMs. Nothing up to `accountedMs` is counted again, so a clock that jumps to and fro adds nothing.
+ * limits.tickLateMs. Nothing up to `countedMs` is counted again, so a clock that jumps to and fro adds nothing.
  */
-export function judgeTick({ misfire, tickMs, series, accountedMs, nowMs }: TakenTick): JudgedTick {
+export function judgeTick({ misfire, tickMs, series, countedMs, nowMs }: TakenTick): JudgedTick {
   const isLate = nowMs - tickMs > limits.tickLateMs;
-  const isCounted = series !== null && accountedMs !== null && tickMs <= accountedMs;
-  const fromMs = Math.max(tickMs, accountedMs ?? tickMs);
-  const after = series === null ? NONE : ticksBetween(series.schedule, fromMs, series.followingMs);
+  const isCounted = series !== null && countedMs !== null && tickMs <= countedMs;
+  const after = series === null ? NONE : ticksBetween(series.schedule, Math.max(tickMs, countedMs ?? tickMs), series.followingMs);
   const counted = isLate && !isCounted ? 1 : 0;
+  const lastMissedMs = after.lastMs ?? (counted === 1 ? tickMs : null);
   return {
     verdict: isLate && misfire === 'skip' ? 'misfire' : 'run',
     missed: after.count + counted,
-    lastMissedMs: after.lastMs ?? (counted === 1 ? tickMs : null),
-    accountedMs: series === null ? accountedMs : (after.lastMs ?? fromMs),
+    lastMissedMs,
+    countedMs: series === null ? countedMs : (lastMissedMs ?? countedMs),
   };
 }
 

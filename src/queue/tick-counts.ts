@@ -8,7 +8,7 @@ import type { Redis } from '../redis/connection.ts';
 import { bullJobKey, keys, TICK_QUEUE } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { type Queues, tickQueue } from './queues.ts';
-import type { Tick } from './tick-jobs.ts';
+import { followingTick, type Tick } from './tick-jobs.ts';
 import { admitTickScript, noteTickScript } from './tick-scripts.ts';
 
 const FUSE_WINDOW_MS = 60_000;
@@ -22,7 +22,7 @@ const StoredTicks = z.object({
   skippedMs: Whole.optional(),
   fused: Whole.default(0),
   fusedMs: Whole.optional(),
-  accountedMs: Whole.optional(),
+  countedMs: Whole.optional(),
   last: z
     .string()
     .transform((text) => LastTick.parse(JSON.parse(text)))
@@ -46,18 +46,18 @@ export async function forgetTicks(redis: Redis, name: string): Promise<void> {
 
 /** Whether a tick may make runs: decided once, and what was missed before it is counted once, however often it is asked. */
 export async function admitTick(queues: Queues, definition: JobDefinition, tick: Tick): Promise<z.infer<typeof Verdict>> {
-  const scheduler = tick.repeats ? await tickQueue(queues).getJobScheduler(definition.name) : undefined;
-  const series = scheduler?.next === undefined ? null : { schedule: definition.schedule, followingMs: scheduler.next };
+  const followingMs = tick.repeats ? await followingTick(tickQueue(queues), tick, definition.schedule) : null;
+  const series = followingMs === null ? null : { schedule: definition.schedule, followingMs };
   for (;;) {
     const stored = await storedTicks(queues.redis, definition.name);
-    const accountedMs = stored.accountedMs ?? null;
-    const judged = judgeTick({ misfire: definition.misfire, tickMs: tick.tickMs, series, accountedMs, nowMs: Date.now() });
+    const countedMs = stored.countedMs ?? null;
+    const judged = judgeTick({ misfire: definition.misfire, tickMs: tick.tickMs, series, countedMs, nowMs: Date.now() });
     const [answer, age] = (await runScript(
       queues.redis,
       admitTickScript,
       [bullJobKey(TICK_QUEUE, tick.id), keys.ticks(definition.name), keys.launches(definition.name)],
       [
-        ...[tick.tickMs, stored.accountedMs ?? '', judged.verdict, judged.missed, judged.lastMissedMs ?? '', judged.accountedMs ?? ''],
+        ...[tick.tickMs, stored.countedMs ?? '', judged.verdict, judged.missed, judged.lastMissedMs ?? '', judged.countedMs ?? ''],
         ...[limits.launchesPerMinuteMax, FUSE_WINDOW_MS],
       ],
     )) as [string, string | undefined];

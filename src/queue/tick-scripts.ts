@@ -2,14 +2,14 @@
 import { script } from '../redis/script.ts';
 
 /**
- * KEYS BullMQ's job of the tick, ticks of the job, launches of the job. ARGV tick (ms), `accountedMs` as it was read ('' for none),
- * verdict (run | misfire), newly missed, last of them (ms, '' for none), `accountedMs` from now on ('' leaves it), launches allowed,
+ * KEYS BullMQ's job of the tick, ticks of the job, launches of the job. ARGV tick (ms), `countedMs` as it was read ('' for none),
+ * verdict (run | misfire), newly missed, last of them (ms, '' for none), `countedMs` from now on ('' leaves it), launches allowed,
  * within (ms) → {run | misfire | fuse, new | known} | {changed}: somebody has counted meanwhile
  */
 export const admitTickScript = script(`
 local known = redis.call('HGET', KEYS[1], 'builder:verdict')
 if known then return {known, 'known'} end
-if (redis.call('HGET', KEYS[2], 'accountedMs') or '') ~= ARGV[2] then return {'changed'} end
+if (redis.call('HGET', KEYS[2], 'countedMs') or '') ~= ARGV[2] then return {'changed'} end
 local verdict = ARGV[3]
 if verdict == 'run' then
   local time = redis.call('TIME')
@@ -30,7 +30,7 @@ if tonumber(ARGV[4]) > 0 then
   redis.call('HINCRBY', KEYS[2], 'missed', ARGV[4])
   redis.call('HSET', KEYS[2], 'missedMs', ARGV[5])
 end
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[2], 'accountedMs', ARGV[6]) end
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[2], 'countedMs', ARGV[6]) end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'builder:verdict', verdict) end
 return {verdict, 'new'}
 `);

@@ -12,24 +12,24 @@ const between = (schedule: Schedule, after: string, before: string) => ticksBetw
 function judged(lateMs: number, given: Partial<TakenTick> = {}) {
   const nowMs = AT + lateMs;
   const series = { schedule: everySecond, followingMs: nextTick(everySecond, nowMs) ?? 0 };
-  return judgeTick({ misfire: 'once', tickMs: AT, series, accountedMs: null, nowMs, ...given });
+  return judgeTick({ misfire: 'once', tickMs: AT, series, countedMs: null, nowMs, ...given });
 }
 
 describe('a tick', () => {
   it('in time runs, and nothing was missed', () => {
     for (const misfire of ['once', 'skip'] as const)
-      expect(judged(3, { misfire })).toEqual({ verdict: 'run', missed: 0, lastMissedMs: null, accountedMs: AT });
+      expect(judged(3, { misfire })).toEqual({ verdict: 'run', missed: 0, lastMissedMs: null, countedMs: null });
   });
 
   it('as late as a server that takes over from a dead one runs under either rule, and is not missed; those after it are', () => {
     for (const misfire of ['once', 'skip'] as const) {
       const late = limits.tickLateMs;
-      expect(judged(late, { misfire })).toEqual({ verdict: 'run', missed: 20, lastMissedMs: AT + late, accountedMs: AT + late });
+      expect(judged(late, { misfire })).toEqual({ verdict: 'run', missed: 20, lastMissedMs: AT + late, countedMs: AT + late });
     }
   });
 
   it('later than that is missed with those after it: one run stands for all, or none', () => {
-    const late = { missed: 61, lastMissedMs: AT + 60 * SECOND, accountedMs: AT + 60 * SECOND };
+    const late = { missed: 61, lastMissedMs: AT + 60 * SECOND, countedMs: AT + 60 * SECOND };
     expect(judged(60 * SECOND)).toEqual({ verdict: 'run', ...late });
     expect(judged(60 * SECOND, { misfire: 'skip' })).toEqual({ verdict: 'misfire', ...late });
   });
@@ -39,7 +39,7 @@ describe('a tick', () => {
       verdict: 'misfire',
       missed: 1,
       lastMissedMs: AT,
-      accountedMs: null,
+      countedMs: null,
     });
   });
 
@@ -47,9 +47,9 @@ describe('a tick', () => {
     const ahead = judged(3_600 * SECOND);
     expect(ahead.missed).toBe(3_601);
     const following = { schedule: everySecond, followingMs: AT + 2 * SECOND };
-    const back = judged(0, { tickMs: AT + SECOND, series: following, accountedMs: ahead.accountedMs });
-    expect(back).toEqual({ verdict: 'run', missed: 0, lastMissedMs: null, accountedMs: ahead.accountedMs });
-    expect(judged(60 * SECOND, { accountedMs: AT + 60 * SECOND }).missed).toBe(0);
+    const back = judged(0, { tickMs: AT + SECOND, series: following, countedMs: ahead.countedMs });
+    expect(back).toEqual({ verdict: 'run', missed: 0, lastMissedMs: null, countedMs: ahead.countedMs });
+    expect(judged(60 * SECOND, { countedMs: AT + 60 * SECOND }).missed).toBe(0);
   });
 
   it('taken by a server whose clock is behind is in time', () => {
