@@ -52,7 +52,7 @@ export async function admitTick(queues: Queues, definition: JobDefinition, tick:
     const stored = await storedTicks(queues.redis, definition.name);
     const countedMs = stored.countedMs ?? null;
     const judged = judgeTick({ misfire: definition.misfire, tickMs: tick.tickMs, series, countedMs, nowMs: Date.now() });
-    const [answer, age] = (await runScript(
+    const [answer, age, first] = (await runScript(
       queues.redis,
       admitTickScript,
       [bullJobKey(TICK_QUEUE, tick.id), keys.ticks(definition.name), keys.launches(definition.name)],
@@ -60,10 +60,10 @@ export async function admitTick(queues: Queues, definition: JobDefinition, tick:
         ...[tick.tickMs, stored.countedMs ?? '', judged.verdict, judged.missed, judged.lastMissedMs ?? '', judged.countedMs ?? ''],
         ...[limits.launchesPerMinuteMax, FUSE_WINDOW_MS],
       ],
-    )) as [string, string | undefined];
+    )) as [string, string | undefined, number | undefined];
     if (answer === 'changed') continue;
     const verdict = Verdict.parse(answer);
-    if (age === 'new') tell(queues, { definition, tick, verdict, missed: judged.missed, stored });
+    if (age === 'new') tell(queues, { definition, tick, verdict, missed: judged.missed, isFirstHeldBack: first === 1 });
     return verdict;
   }
 }
@@ -83,17 +83,14 @@ interface Told {
   tick: Tick;
   verdict: z.infer<typeof Verdict>;
   missed: number;
-  /** As it was before this tick. */
-  stored: StoredTicks;
+  isFirstHeldBack: boolean;
 }
 
-function tell({ logger }: Queues, { definition, tick, verdict, missed, stored }: Told): void {
+function tell({ logger }: Queues, { definition, tick, verdict, missed, isFirstHeldBack }: Told): void {
   const about = { job: definition.name, tick: new Date(tick.tickMs).toISOString() };
   if (missed > 0)
     logger.warn({ ...about, missed }, verdict === 'misfire' ? 'ticks were missed' : 'ticks were missed; one run stands for them');
-  // Where the fuse is needed there are many.
-  if (verdict === 'fuse' && stored.last?.code !== 'fuse')
-    logger.error({ ...about, most: limits.launchesPerMinuteMax }, 'too many ticks within a minute; they make no runs');
+  if (isFirstHeldBack) logger.error({ ...about, most: limits.launchesPerMinuteMax }, 'too many ticks within a minute; they make no runs');
 }
 
 function countsOf(stored: StoredTicks): TickCounts {

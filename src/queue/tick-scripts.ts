@@ -4,13 +4,14 @@ import { script } from '../redis/script.ts';
 /**
  * KEYS BullMQ's job of the tick, ticks of the job, launches of the job. ARGV tick (ms), `countedMs` as it was read ('' for none),
  * verdict (run | misfire), newly missed, last of them (ms, '' for none), `countedMs` from now on ('' leaves it), launches allowed,
- * within (ms) → {run | misfire | fuse, new | known} | {changed}: somebody has counted meanwhile
+ * within (ms) → {run | misfire | fuse, new | known, 1 for the first that the fuse holds back within that time} | {changed}: somebody has
+ * counted meanwhile
  */
 export const admitTickScript = script(`
 local known = redis.call('HGET', KEYS[1], 'builder:verdict')
 if known then return {known, 'known'} end
 if (redis.call('HGET', KEYS[2], 'countedMs') or '') ~= ARGV[2] then return {'changed'} end
-local verdict = ARGV[3]
+local verdict, first = ARGV[3], 0
 if verdict == 'run' then
   local time = redis.call('TIME')
   local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -21,6 +22,11 @@ if verdict == 'run' then
     verdict = 'fuse'
     redis.call('HINCRBY', KEYS[2], 'fused', 1)
     redis.call('HSET', KEYS[2], 'fusedMs', ARGV[1])
+    local sinceMs = nowMs - tonumber(redis.call('HGET', KEYS[2], 'fuseToldMs') or '-inf')
+    if sinceMs < 0 or sinceMs > tonumber(ARGV[8]) then
+      first = 1
+      redis.call('HSET', KEYS[2], 'fuseToldMs', nowMs)
+    end
   else
     redis.call('ZADD', KEYS[3], nowMs, ARGV[1])
     redis.call('PEXPIRE', KEYS[3], ARGV[8])
@@ -32,7 +38,7 @@ if tonumber(ARGV[4]) > 0 then
 end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[2], 'countedMs', ARGV[6]) end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'builder:verdict', verdict) end
-return {verdict, 'new'}
+return {verdict, 'new', first}
 `);
 
 /** KEYS BullMQ's job of the tick, ticks of the job. ARGV tick (ms), LastTick (JSON), `skipped` to count it as such → 1 */

@@ -64,7 +64,7 @@ export const keys = {
   openRuns: (platform: string): string => own(`open:${platform}`),
   /** Sorted set: those of one job among them, by the same time. */
   openRunsOfJob: (platform: string, job: string): string => own(`open:${platform}:${job}`),
-  /** Hash, while there is the job: `missed`, `skipped`, `fused` with the last tick of each (`…Ms`), `countedMs`, `last` (LastTick). */
+  /** Hash, while there is the job: `missed`, `skipped`, `fused` with the last tick of each (`…Ms`), `countedMs`, `fuseToldMs`, `last`. */
   ticks: (job: string): string => own(`ticks:${job}`),
   /** Sorted set, a minute: ticks of a job that made runs, by time (Redis's clock, ms). */
   launches: (job: string): string => own(`launches:${job}`),
