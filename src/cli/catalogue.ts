@@ -17,6 +17,7 @@ export const CATALOGUE: Record<string, Entry> = {
   info: { group: 'Runs', describe: 'Schedule, queues, running, workers', load: () => import('./commands/info.ts') },
   runs: { group: 'Runs', describe: 'List runs, newest first', load: () => import('./commands/runs.ts') },
   show: { group: 'Runs', describe: 'All that is known of a run', load: () => import('./commands/show.ts') },
+  why: { group: 'Runs', describe: 'Why a run waits, or a job does not run', load: () => import('./commands/why.ts') },
   observe: { group: 'Runs', describe: 'Replay a log and follow it to its end', load: () => import('./commands/observe.ts') },
   'observe-latest': { group: 'Runs', describe: 'Observe the newest run', load: () => import('./commands/observe-latest.ts') },
   cancel: { group: 'Runs', describe: 'End a run, or take it from the queue', load: () => import('./commands/cancel.ts') },

@@ -2,7 +2,9 @@
 import type { PutJob, Scope, SubmitRun } from '../job/api.ts';
 import { ArtifactList, Info, Job, RunIds, RunPage, StoredInput, TokenInfo, WorkerInfo } from '../job/api.ts';
 import type { Artifact } from '../job/artifact.ts';
+import { JobWhy } from '../job/job-why.ts';
 import { Run } from '../job/run.ts';
+import { RunWhy } from '../job/run-why.ts';
 import { Template } from '../job/template.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { Access } from './client-config.ts';
@@ -62,6 +64,7 @@ export function createClient(access: Access) {
 
     jobs: () => readList('jobs', Job),
     job: (name: string) => read(Job, { path: steps('jobs', name) }),
+    jobWhy: (name: string) => read(JobWhy, { path: `${steps('jobs', name)}/why` }),
     putJob: (name: string, body: PutJob, onlyNew: boolean) =>
       read(Job, { method: 'PUT', path: steps('jobs', name), body, headers: onlyNew ? { 'if-none-match': '*' } : {} }),
     removeJob: (name: string) => transport.json({ method: 'DELETE', path: steps('jobs', name) }),
@@ -72,6 +75,7 @@ export function createClient(access: Access) {
     submit: (body: SubmitRun) => make(Run, 'runs', body),
     runs: ({ limit, ...query }: RunsQuery) => read(RunPage, { path: 'runs', query: { ...query, limit: limit?.toString() } }),
     run: (id: string, signal?: AbortSignal) => read(Run, { path: steps('runs', id), ...(signal === undefined ? {} : { signal }) }),
+    runWhy: (id: string) => read(RunWhy, { path: `${steps('runs', id)}/why` }),
     cancel: (id: string, reason: string | undefined) => post(Run, `${steps('runs', id)}/cancel`, reason === undefined ? {} : { reason }),
     rerun: (id: string) => make(Run, `${steps('runs', id)}/rerun`, {}),
     log: (id: string, query: LogQuery) => readLog(transport, id, query),

@@ -4,7 +4,7 @@ import type { Io } from './io.ts';
 import type { Output } from './output.ts';
 
 /** What the shell's completion asks the server for; `files` are the shell's own. */
-export type Words = 'runs' | 'jobs' | 'platforms' | 'templates' | 'tokens' | 'files';
+export type Words = 'runs' | 'jobs' | 'runs-and-jobs' | 'platforms' | 'templates' | 'tokens' | 'files';
 
 export interface Positional {
   describe: string;

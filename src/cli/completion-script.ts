@@ -101,7 +101,7 @@ const FUNCTION = `_builder() {
   fi
   case "$kind" in
     =*) flags="\${kind#=}" ;;
-    runs|jobs|platforms|templates|tokens) flags="$("\${COMP_WORDS[0]}" completion --words "$kind" 2>/dev/null </dev/null)" ;;
+    runs|jobs|runs-and-jobs|platforms|templates|tokens) flags="$("\${COMP_WORDS[0]}" completion --words "$kind" 2>/dev/null </dev/null)" ;;
     *) return 0 ;;
   esac
   COMPREPLY=($(compgen -W "$flags" -- "$current"))

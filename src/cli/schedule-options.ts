@@ -2,6 +2,7 @@
 import type { Job, PutJob, ScheduleEntry } from '../job/api.ts';
 import { parseDuration } from '../job/duration.ts';
 import { checkTimeZone, cronSchedule, PERIODS, parseMoment } from '../job/schedule.ts';
+import { MISFIRES, OVERLAPS, type TickPolicies } from '../job/tick-rules.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import type { Options, Values } from './command.ts';
 import { given } from './job-options.ts';
@@ -19,6 +20,20 @@ export const SCHEDULE_OPTIONS = {
   at: { kind: 'text', describe: 'One moment as in RFC 3339, instead of a period' },
 } as const satisfies Options;
 
+/** What becomes of ticks that meet an open run, and of those that nobody took in time. */
+export const TICK_OPTIONS = {
+  overlap: {
+    kind: 'text',
+    describe: 'While a run of the job is open, a tick waits behind it (queue), makes no run (skip) or ends it (cancel); default queue',
+    choices: OVERLAPS,
+  },
+  misfire: {
+    kind: 'text',
+    describe: 'Ticks missed while no server was there make one late run (once) or none (skip); default once',
+    choices: MISFIRES,
+  },
+} as const satisfies Options;
+
 type When = Pick<PutJob, 'period' | 'cron' | 'tz' | 'every' | 'at'>;
 
 /** Refuses what the server would refuse, before any input is sent to it. */
@@ -34,6 +49,10 @@ export function readSchedule(args: Values<Record<never, never>, typeof SCHEDULE_
   return { ...given('period', period), ...given('cron', cron), ...given('tz', tz), ...given('every', every), ...given('at', at) };
 }
 
+export function readTickOptions({ overlap, misfire }: Values<Record<never, never>, typeof TICK_OPTIONS>): Partial<TickPolicies> {
+  return { ...given('overlap', overlap), ...given('misfire', misfire) };
+}
+
 /** `scheduled NAME on debian-12, next 2026-…`. */
 export function describeDue(verb: string, job: Job): string {
   const platforms = job.platforms.length === 0 ? 'no platform yet' : job.platforms.join(', ');
@@ -41,7 +60,7 @@ export function describeDue(verb: string, job: Job): string {
 }
 
 /** `daily`, `cron 30 2 * * * (Europe/Berlin)`, `every 6h`, `at 2026-…`. */
-export function describeSchedule({ period, cron, tz, every, at }: Omit<ScheduleEntry, 'job' | 'next' | 'paused'>): string {
+export function describeSchedule({ period, cron, tz, every, at }: Pick<ScheduleEntry, 'period' | 'cron' | 'every' | 'at' | 'tz'>): string {
   if (cron !== undefined) return `cron ${cron}${tz === null ? '' : ` (${tz})`}`;
   if (every !== undefined) return `every ${every}`;
   if (at !== undefined) return `at ${shortMoment(at)}`;

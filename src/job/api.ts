@@ -5,6 +5,7 @@ import { limits } from './limits.ts';
 import { Name, Run, RunOptions } from './run.ts';
 import { PERIODS } from './schedule.ts';
 import { PARAMETER_NAME } from './template.ts';
+import { TICK_ENDS, TickPolicies } from './tick-rules.ts';
 
 export const SCOPES = ['read', 'submit', 'admin'] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -21,6 +22,7 @@ export type SubmitRun = z.infer<typeof SubmitRun>;
 
 /** `PUT jobs/:name`. At most one of period, cron, every, at; none means `daily`. Exactly one of script (with platform) and template. */
 export const PutJob = RunOptions.extend({
+  ...TickPolicies.shape,
   platform: Name.optional(),
   script: ScriptText.optional(),
   template: Name.optional(),
@@ -33,8 +35,30 @@ export const PutJob = RunOptions.extend({
 }).strict();
 export type PutJob = z.infer<typeof PutJob>;
 
+const Count = z.int().min(0).default(0);
+const LastMoment = z.string().nullable().default(null);
+
+/**
+ * Ticks of a job that made no run of their own. `missed`: no server took them in time; `skipped`: a run of the job was open, and it
+ * is not to overlap; `fused`: more than limits.launchesPerMinuteMax within a minute.
+ */
+export const TickCounts = z.object({
+  missed: Count,
+  lastMissedAt: LastMoment,
+  skipped: Count,
+  lastSkippedAt: LastMoment,
+  fused: Count,
+  lastFusedAt: LastMoment,
+});
+export type TickCounts = z.infer<typeof TickCounts>;
+
+/** The newest tick, and what became of it. */
+export const LastTick = z.object({ at: z.string(), code: z.enum(TICK_ENDS), detail: z.string().nullable() });
+export type LastTick = z.infer<typeof LastTick>;
+
 /** A job as `GET jobs/:name` shows it. */
 export const Job = RunOptions.extend({
+  ...TickPolicies.shape,
   name: z.string(),
   platforms: z.array(z.string()),
   script: z.string().nullable(),
@@ -47,6 +71,7 @@ export const Job = RunOptions.extend({
   at: z.string().optional(),
   next: z.string().nullable(),
   paused: z.boolean(),
+  ticks: TickCounts.prefault({}),
   createdAt: z.string(),
   updatedAt: z.string(),
 });
@@ -83,6 +108,7 @@ export const ScheduleEntry = z.object({
   at: z.string().optional(),
   tz: z.string().nullable(),
   paused: z.boolean(),
+  ticks: TickCounts.prefault({}),
 });
 export type ScheduleEntry = z.infer<typeof ScheduleEntry>;
 

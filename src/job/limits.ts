@@ -46,6 +46,12 @@ export const limits = {
   /** The shortest distance of two ticks of one schedule. */
   everyMsMin: SECOND,
   everyMsMax: 366 * DAY,
+  /** A tick taken later than this is late: longer than servers need to take over one that died with its server (lock and check, 15 s). */
+  tickLateMs: 20 * SECOND,
+  /** Missed ticks of one cron schedule that are counted, for it is one by one and half a millisecond each; then it is «so many at least». */
+  missedTicksCountedMax: 500,
+  /** Ticks of one schedule that make runs within a minute: twice what the shortest schedule asks for, so only a fault gets there. */
+  launchesPerMinuteMax: 120,
 
   /** What is kept of one attempt's log, its lines as JSON: more is a script gone wild, and a few such would fill disk and store. */
   logBytesMax: 256 * MIB,

@@ -3,7 +3,7 @@ import { CronExpressionParser } from 'cron-parser';
 import { z } from 'zod';
 import { InvalidValue } from './invalid-value.ts';
 import { limits } from './limits.ts';
-import { momentOf, wallTimeOf } from './wall-clock.ts';
+import { clockChange, momentOf, wallTimeOf } from './wall-clock.ts';
 
 export const PERIODS = ['hourly', 'daily', 'weekly', 'never'] as const;
 export type Period = (typeof PERIODS)[number];
@@ -86,25 +86,42 @@ function nextOfSeries(anchorMs: number, stepMs: number, afterMs: number): number
 }
 
 /**
- * As users of cron expect across daylight saving: an expression of fixed hours means local time, where one that does not exist
+ * As users of cron expect across daylight saving: an expression of some hours means local time, where one that does not exist
  * runs once, at the first minute after, and one that exists twice runs once; one of every hour goes on hour by hour (cron(8)).
  */
 function nextOfCron(cron: string, tz: string, afterMs: number): number | null {
-  const fields = cron.split(' ');
-  const everyHour = fields.at(-4)?.startsWith('*') ?? false;
+  const hours = cron.split(' ').at(-4);
+  const isOfEveryHour = hours === '*' || hours === '*/1' || cron === '@hourly' || cron === '@minutely';
   try {
-    if (everyHour || cron === '@hourly' || cron === '@minutely') return ticksOf(cron, tz, afterMs).next().getTime();
-    // Begins early enough that no local time which a change of clocks moved is missed.
-    const ticks = ticksOf(cron, 'UTC', wallTimeOf(afterMs, tz) - CLOCK_CHANGE_MS_MAX);
-    for (;;) {
-      const atMs = momentOf(ticks.next().getTime(), tz);
-      if (atMs > afterMs) return atMs;
-    }
+    return isOfEveryHour ? nextOfEveryHour(cron, tz, afterMs) : nextOfHours(cron, tz, afterMs);
   } catch {
     return null;
   }
 }
 
-function ticksOf(cron: string, tz: string, afterMs: number): ReturnType<typeof CronExpressionParser.parse> {
-  return CronExpressionParser.parse(cron, { tz, currentDate: new Date(afterMs) });
+function nextOfHours(cron: string, tz: string, afterMs: number): number {
+  // Begins early enough that no local time which a change of clocks moved is missed.
+  const ticks = ticksOf(cron, wallTimeOf(afterMs, tz) - CLOCK_CHANGE_MS_MAX);
+  for (;;) {
+    const atMs = momentOf(ticks.next().getTime(), tz);
+    if (atMs > afterMs) return atMs;
+  }
+}
+
+/** Local times as they come, those that exist twice too. Clocks put forward by a part of an hour leave out a time that no other stands for. */
+function nextOfEveryHour(cron: string, tz: string, afterMs: number): number {
+  let offset = wallTimeOf(afterMs, tz) - afterMs;
+  for (let [sinceMs, afterWallMs] = [afterMs, afterMs + offset]; ; ) {
+    const wallMs = ticksOf(cron, afterWallMs).next().getTime();
+    const changeMs = clockChange(sinceMs, wallMs - offset, tz);
+    if (changeMs === null) return wallMs - offset;
+    const ahead = wallTimeOf(changeMs, tz) - changeMs - offset;
+    offset += ahead;
+    if (wallMs < changeMs + offset && ahead % HOUR_MS !== 0) return changeMs;
+    [sinceMs, afterWallMs] = [changeMs, changeMs + offset - 1];
+  }
+}
+
+function ticksOf(cron: string, afterWallMs: number): ReturnType<typeof CronExpressionParser.parse> {
+  return CronExpressionParser.parse(cron, { tz: 'UTC', currentDate: new Date(afterWallMs) });
 }

@@ -20,11 +20,27 @@ export function momentOf(wallMs: number, tz: string): number {
   return shown.length > 0 ? Math.min(...shown) : endOfGap({ fromMs: wallMs - after, toMs: wallMs - before, offset: after, tz });
 }
 
+/** The first moment after one and not after another at which clocks in a zone are changed; null when there is none. */
+export function clockChange(fromMs: number, toMs: number, tz: string): number | null {
+  const offset = offsetMs(fromMs, tz);
+  for (let low = fromMs; low < toMs; low += DAY_MS) {
+    const high = Math.min(low + DAY_MS, toMs);
+    // Clocks are changed on a whole minute, never twice a day.
+    if (offsetMs(high, tz) !== offset) return minuteWhere((atMs) => offsetMs(atMs, tz) !== offset, low, high);
+  }
+  return null;
+}
+
 function endOfGap({ fromMs, toMs, offset, tz }: { fromMs: number; toMs: number; offset: number; tz: string }): number {
+  return minuteWhere((atMs) => offsetMs(atMs, tz) === offset, fromMs, toMs);
+}
+
+/** The first whole minute at which something holds that holds from then on, and at the end. */
+function minuteWhere(holds: (atMs: number) => boolean, fromMs: number, toMs: number): number {
   let [low, high] = [Math.floor(fromMs / MINUTE_MS), Math.ceil(toMs / MINUTE_MS)];
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    if (offsetMs(middle * MINUTE_MS, tz) === offset) high = middle;
+    if (holds(middle * MINUTE_MS)) high = middle;
     else low = middle + 1;
   }
   return low * MINUTE_MS;

@@ -2,7 +2,7 @@
 import { UnrecoverableError } from 'bullmq';
 import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
-import type { Run, RunRecord, RunResult } from '../job/run.ts';
+import type { Run, RunRecord, RunResult, RunSpec } from '../job/run.ts';
 import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { wakeFollowers } from '../redis/wake.ts';
@@ -29,6 +29,18 @@ export async function requestCancel(queues: Queues, id: string, reason: string |
   // The store may be away just now: the mark is durable, and every server goes on with it.
   await settleCancel(queues, id).catch((cause: unknown) => queues.logger.warn({ run: id, error: oneLine(cause) }, 'a cancellation waits'));
   return getRun(queues, id);
+}
+
+/** Asks for every other open run of a run's job on its platform to be cancelled. */
+export async function cancelOthers(queues: Queues, { id, job, platform }: RunSpec, reason: string): Promise<void> {
+  if (job === null) return;
+  for (const other of await queues.redis.zrange(keys.openRunsOfJob(platform, job), '0', '-1')) {
+    if (other === id) continue;
+    await requestCancel(queues, other, reason).catch((cause: unknown) => {
+      // It has ended by itself meanwhile.
+      if (!(cause instanceof BuilderError) || !['conflict', 'not-found'].includes(cause.code)) throw cause;
+    });
+  }
 }
 
 /** Ends a run that is asked to be cancelled and that no worker holds; leaves alone one whose worker is alive. */
@@ -60,9 +72,10 @@ export async function retryRun(queues: Queues, id: string): Promise<void> {
   const record = await readRecord(queues.redis, id);
   if (record === null) throw new BuilderError('not-found', `no such run: ${id}`);
   if (record.result === null) throw new BuilderError('conflict', `expected a run that has ended, got ${id}`);
-  const { platform } = record.spec;
-  const changed = [keys.run(id), keys.runsOfOutcome(record.result.outcome), keys.accepting, keys.openRuns(platform)];
-  const answer = await runScript(queues.redis, reopenScript, changed, [id]);
+  const { platform, job } = record.spec;
+  const open = [keys.openRuns(platform), keys.openRunsOfJob(platform, job ?? '')];
+  const changed = [keys.run(id), keys.runsOfOutcome(record.result.outcome), keys.accepting, ...open];
+  const answer = await runScript(queues.redis, reopenScript, changed, [id, job ?? '']);
   if (answer === 'reopened') await requeue(queues, record);
 }
 

@@ -6,6 +6,7 @@ import { nextTick, type Period, periodFrom, type Schedule } from '../job/schedul
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import { type Queues, tickQueue } from './queues.ts';
+import { forgetTicks } from './tick-counts.ts';
 import { addExtraTick, hasExtraTick, hasTicks, removeExtraTick, startTicks, stopTicks } from './tick-jobs.ts';
 
 /** A NEXT this much in the past is the time that the request took on its way, not a mistake. */
@@ -18,6 +19,7 @@ export async function putJob(queues: Queues, definition: JobDefinition, options:
     if ((await queues.redis.hsetnx(keys.jobs, definition.name, text)) === 0) {
       throw new BuilderError('name-in-use', `expected a name that is not in use, got ${definition.name} (--replace changes the job)`);
     }
+    await forgetTicks(queues.redis, definition.name);
   } else {
     const former = await getJob(queues, definition.name);
     await queues.redis.hset(keys.jobs, definition.name, text);
@@ -43,6 +45,7 @@ export async function removeJob(queues: Queues, name: string): Promise<boolean> 
   const former = await getJob(queues, name);
   if (former === null) return false;
   await queues.redis.hdel(keys.jobs, name);
+  await forgetTicks(queues.redis, name);
   await stopTicks(tickQueue(queues), name);
   for (const tickMs of extraTicks(former)) await removeExtraTick(tickQueue(queues), name, tickMs);
   return true;

@@ -18,8 +18,18 @@ export interface RunsOfJob {
   idOf: (platform: string) => string;
 }
 
-/** The platforms that a job has a script for; throws InvalidValue when its template is gone. */
-export async function platformsOfJob(queues: Queues, definition: JobDefinition): Promise<string[]> {
+/** The platforms that a job has a script for; none for one whose template was removed, which is shown all the same. */
+export async function platformsLeft(queues: Queues, definition: JobDefinition): Promise<string[]> {
+  try {
+    return await platformsOfJob(queues, definition);
+  } catch (cause) {
+    if (cause instanceof BuilderError && cause.code === 'not-found') return [];
+    throw cause;
+  }
+}
+
+/** Throws `not-found` when the template is gone. */
+async function platformsOfJob(queues: Queues, definition: JobDefinition): Promise<string[]> {
   const { source } = definition;
   if (source.kind === 'script') return [source.platform];
   return Object.keys((await templateOf(queues, source.template)).scripts).sort();

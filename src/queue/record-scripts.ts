@@ -7,13 +7,14 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
 /**
- * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job, open runs
- * ARGV id, spec, platform, job ('' when ad hoc) → created | known | dropped
+ * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job, open runs, open runs of job
+ * ARGV id, spec, platform, job ('' when ad hoc), `alone` to refuse while a run of the job is open → created | known | dropped | overlap
  * The order of runs is that of their acceptance here: servers' clocks differ, and Redis's own may go back.
  */
 export const createScript = script(`
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
 if redis.call('SISMEMBER', KEYS[6], ARGV[3]) == 1 then return 'dropped' end
+if ARGV[5] == 'alone' and redis.call('EXISTS', KEYS[10]) == 1 then return 'overlap' end
 ${NOW}
 local newest = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
 local order = math.max(nowMs, (tonumber(newest) or 0) + 1)
@@ -25,6 +26,7 @@ redis.call('SADD', KEYS[5], ARGV[3])
 redis.call('ZADD', KEYS[7], nowMs, ARGV[1])
 redis.call('ZADD', KEYS[9], nowMs, ARGV[1])
 if ARGV[4] ~= '' then redis.call('ZADD', KEYS[8], order, ARGV[1]) end
+if ARGV[4] ~= '' then redis.call('ZADD', KEYS[10], nowMs, ARGV[1]) end
 return 'created'
 `);
 
@@ -51,6 +53,9 @@ if result then
   ${NOW}
   redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults', 'retries')
   redis.call('ZADD', KEYS[3], nowMs, ARGV[6])
+  local job = cjson.decode(redis.call('HGET', KEYS[1], 'spec')).job
+  -- The name of the open runs of a job is made of the other's, in the same slot.
+  if type(job) == 'string' then redis.call('ZADD', KEYS[3] .. ':' .. job, nowMs, ARGV[6]) end
 end
 local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
 if mine then return {'run', n, retries} end
@@ -64,8 +69,8 @@ return {'run', n, retries}
 
 /**
  * The commit: a result counts only from the newest attempt's own claim, while nobody else holds the lock.
- * KEYS run, lock, runs of outcome, cancelling, accepting, open runs, runs. ARGV id, token, attempt, claim ('' for no attempt's),
- * result, end of the attempt ('' for none) → committed | already | superseded | gone (Redis has lost the record)
+ * KEYS run, lock, runs of outcome, cancelling, accepting, open runs, runs, open runs of job. ARGV id, token, attempt, claim ('' for no
+ * attempt's), result, end of the attempt ('' for none) → committed | already | superseded | gone (Redis has lost the record)
  */
 export const commitScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
@@ -86,6 +91,7 @@ redis.call('ZADD', KEYS[3], redis.call('ZSCORE', KEYS[7], ARGV[1]) or 0, ARGV[1]
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[1])
+redis.call('ZREM', KEYS[8], ARGV[1])
 return 'committed'
 `);
 
@@ -133,7 +139,7 @@ if redis.call('LPOS', KEYS[2], ARGV[1]) then redis.call('SET', KEYS[1], ARGV[2],
  * Writes again what a Redis that came back empty has lost of a run that is being executed: its record, and BullMQ's job as an active
  * one, so that whatever follows finds all as it was.
  * KEYS run, run-ids, runs, runs of platform, platforms, runs of job, lock, active, BullMQ's job, open
- * runs. ARGV id, spec, created (ms), platform,
+ * runs, open runs of job. ARGV id, spec, created (ms), platform,
  * job, token, lock duration (ms), newest attempt, then name, data and opts of BullMQ's job, its priority, then field and value of each
  * attempt's start and end → restored | known
  */
@@ -147,6 +153,7 @@ redis.call('SADD', KEYS[5], ARGV[4])
 ${NOW}
 redis.call('ZADD', KEYS[10], nowMs, ARGV[1])
 if ARGV[5] ~= '' then redis.call('ZADD', KEYS[6], ARGV[3], ARGV[1]) end
+if ARGV[5] ~= '' then redis.call('ZADD', KEYS[11], nowMs, ARGV[1]) end
 if redis.call('EXISTS', KEYS[9]) == 1 then return 'restored' end
 redis.call('SET', KEYS[7], ARGV[6], 'PX', ARGV[7])
 redis.call('LPUSH', KEYS[8], ARGV[1])
@@ -164,7 +171,7 @@ redis.call('ZADD', KEYS[2], nowMs, ARGV[1])
 return 'requested'
 `);
 
-/** A deliberate retry. KEYS run, runs of outcome, accepting, open runs. ARGV id → gone | open | reopened */
+/** A deliberate retry. KEYS run, runs of outcome, accepting, open runs, open runs of job. ARGV id, job ('' when ad hoc) → gone | open | reopened */
 export const reopenScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
 if redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 'open' end
@@ -173,6 +180,7 @@ redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults')
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[3], nowMs, ARGV[1])
 redis.call('ZADD', KEYS[4], nowMs, ARGV[1])
+if ARGV[2] ~= '' then redis.call('ZADD', KEYS[5], nowMs, ARGV[1]) end
 return 'reopened'
 `);
 

@@ -14,16 +14,17 @@ export type AttemptStart = z.infer<typeof AttemptStart>;
 export const AttemptEnd = AttemptRecord.pick({ finishedAt: true, outcome: true, exitCode: true, signal: true, killed: true });
 export type AttemptEnd = z.infer<typeof AttemptEnd>;
 
-/** Writes the record unless there is one; `known` leaves it as it was. */
-export async function createRecord(redis: Redis, spec: RunSpec): Promise<'created' | 'known'> {
-  const answer = await runScript(redis, createScript, createKeys(spec), [spec.id, JSON.stringify(spec), spec.platform, spec.job ?? '']);
+/** Writes the record unless there is one; `known` leaves it as it was. `alone`: nor while another run of its job is open on its platform. */
+export async function createRecord(redis: Redis, spec: RunSpec, o: { alone?: boolean } = {}): Promise<'created' | 'known' | 'overlap'> {
+  const wanted = [spec.id, JSON.stringify(spec), spec.platform, spec.job ?? '', o.alone === true ? 'alone' : ''];
+  const answer = await runScript(redis, createScript, createKeys(spec), wanted);
   if (answer === 'dropped') {
     throw new BuilderError(
       'platform-dropped',
       `expected a platform that takes runs, got ${spec.platform}, which is dropped (builder undrop-platform ${spec.platform})`,
     );
   }
-  return answer === 'created' ? 'created' : 'known';
+  return answer === 'created' || answer === 'overlap' ? answer : 'known';
 }
 
 export type Claim =
@@ -92,6 +93,7 @@ export async function commitResult(redis: Redis, commit: Commit): Promise<Commit
       keys.accepting,
       keys.openRuns(spec.platform),
       keys.runs,
+      keys.openRunsOfJob(spec.platform, spec.job ?? ''),
     ],
     [
       spec.id,
@@ -143,6 +145,7 @@ export async function restoreRun(redis: Redis, { spec, attempts }: RunRecord, jo
       bullActiveKey(queue),
       bullJobKey(queue, spec.id),
       keys.openRuns(spec.platform),
+      keys.openRunsOfJob(spec.platform, spec.job ?? ''),
     ],
     [
       ...[spec.id, JSON.stringify(spec), Date.parse(spec.createdAt), spec.platform, spec.job ?? ''],
@@ -215,5 +218,6 @@ function createKeys(spec: RunSpec): string[] {
     keys.accepting,
     keys.runsOfJob(spec.job ?? ''),
     keys.openRuns(spec.platform),
+    keys.openRunsOfJob(spec.platform, spec.job ?? ''),
   ];
 }

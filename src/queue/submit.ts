@@ -10,10 +10,12 @@ export const PRIORITY_NUMBERS: Record<Priority, number> = { high: 2, normal: 10,
 
 /**
  * Submits a run once, however often it is called with the same id. Resolves when Redis has both the record and the job.
+ * `alone` refuses it, as `overlap`, while another run of its job is open on its platform.
  * Throws BuilderError `platform-dropped`; any Redis error passes through, and what it left half done a server completes.
  */
-export async function submitRun(queues: Queues, spec: RunSpec): Promise<'accepted' | 'known'> {
-  const created = await createRecord(queues.redis, spec);
+export async function submitRun(queues: Queues, spec: RunSpec, o: { alone?: boolean } = {}): Promise<'accepted' | 'known' | 'overlap'> {
+  const created = await createRecord(queues.redis, spec, o);
+  if (created === 'overlap') return 'overlap';
   if (created === 'known' && (await queues.redis.zscore(keys.accepting, spec.id)) === null) return 'known';
   await enqueue(queues, [spec]);
   return created === 'created' ? 'accepted' : 'known';

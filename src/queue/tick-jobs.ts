@@ -1,6 +1,7 @@
 /** Ticks as BullMQ keeps them: a job scheduler per repeating job, a delayed job per extra tick. */
 import type { Queue } from 'bullmq';
 import type { Schedule } from '../job/schedule.ts';
+import { ticksBetween } from '../job/tick-rules.ts';
 import { patternOf } from './pattern.ts';
 
 /** A tick is tried until it is submitted: Redis or the store may be away for long. */
@@ -42,10 +43,33 @@ export async function removeExtraTick(queue: Queue, name: string, tickMs: number
   await queue.remove(extraTickId(name, tickMs));
 }
 
-/** The moment of a tick, from its id `repeat:NAME:MS` or `extra:NAME:MS`; null for a job that is no tick. */
-export function tickOfId(id: string): { job: string; tickMs: number } | null {
-  const match = /^(?:repeat|extra):([a-z0-9][a-z0-9._-]{0,62}):(\d+)$/.exec(id);
-  return match === null ? null : { job: match[1] ?? '', tickMs: Number(match[2]) };
+export interface Tick {
+  /** Of BullMQ's job. */
+  id: string;
+  job: string;
+  tickMs: number;
+  /** False for an extra tick. */
+  repeats: boolean;
+}
+
+/** The tick of an id `repeat:NAME:MS` or `extra:NAME:MS`; null for a job that is no tick. */
+export function tickOfId(id: string): Tick | null {
+  const match = /^(repeat|extra):([a-z0-9][a-z0-9._-]{0,62}):(\d+)$/.exec(id);
+  return match === null ? null : { id, job: match[2] ?? '', tickMs: Number(match[3]), repeats: match[1] === 'repeat' };
+}
+
+/**
+ * The tick that BullMQ made when it handed out this one; null where there is no scheduler any more. The scheduler knows the newest, and those
+ * between may have been taken already, by a neighbour within the millisecond: their jobs are there.
+ */
+export async function followingTick(queue: Queue, { job, tickMs }: Tick, schedule: Schedule): Promise<number | null> {
+  let followingMs = (await queue.getJobScheduler(job))?.next ?? null;
+  while (followingMs !== null) {
+    const { lastMs } = ticksBetween(schedule, tickMs, followingMs);
+    if (lastMs === null || (await queue.getJob(`repeat:${job}:${lastMs}`)) === undefined) break;
+    followingMs = lastMs;
+  }
+  return followingMs;
 }
 
 function extraTickId(name: string, tickMs: number): string {

@@ -1,5 +1,6 @@
 /** Consuming ticks: any server takes one and submits its runs under ids that every server would make. */
 import { type Job, Worker } from 'bullmq';
+import type { LastTick } from '../job/api.ts';
 import type { JobDefinition } from '../job/definition.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
@@ -7,12 +8,14 @@ import { tickRunId } from '../job/names.ts';
 import type { Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { cancelOthers } from './cancel.ts';
 import { getJob, listJobs, scheduleTicks, ticksAreScheduled } from './definitions.ts';
 import { type StoreScript, specsOfJob } from './execute.ts';
 import { droppedPlatforms } from './platform-sets.ts';
 import { clockSettings, type Queues, tickQueue } from './queues.ts';
 import { submitRun } from './submit.ts';
-import { tickOfId } from './tick-jobs.ts';
+import { admitTick, noteTick } from './tick-counts.ts';
+import { type Tick, tickOfId } from './tick-jobs.ts';
 
 const TICKS_AT_ONCE = 16;
 
@@ -51,27 +54,54 @@ async function submitTick(queues: Queues, storeScript: StoreScript, job: Job): P
     if (tick !== null) await tickQueue(queues).removeJobScheduler(tick.job);
     return { submitted: [], reason: 'no such job any more' };
   }
-  return submitTickOf(queues, storeScript, definition, tick.tickMs);
+  const due = { queues, storeScript, definition, tick };
+  const verdict = definition.paused ? 'paused' : await admitTick(queues, definition, tick);
+  const taken: Taken = verdict === 'run' ? await submitRuns(due) : { ...NOTHING, code: verdict };
+  const last: LastTick = { at: new Date(tick.tickMs).toISOString(), code: taken.code, detail: taken.detail };
+  await noteTick(queues.redis, definition.name, { tick, last, skipped: taken.skipped });
+  return taken;
 }
 
-async function submitTickOf(queues: Queues, storeScript: StoreScript, definition: JobDefinition, tickMs: number): Promise<object> {
-  if (definition.paused) return { submitted: [], reason: 'paused' };
-  const idOf = (platform: string): string => tickRunId(definition.id, platform, tickMs);
+interface DueTick {
+  queues: Queues;
+  storeScript: StoreScript;
+  definition: JobDefinition;
+  tick: Tick;
+}
+
+interface Taken {
+  code: LastTick['code'];
+  detail: string | null;
+  /** Ids of the runs that it made. */
+  submitted: string[];
+  /** On one platform at least a run of the job was still open. */
+  skipped: boolean;
+}
+
+const NOTHING: Taken = { code: 'run', detail: null, submitted: [], skipped: false };
+
+async function submitRuns({ queues, storeScript, definition, tick }: DueTick): Promise<Taken> {
+  const idOf = (platform: string): string => tickRunId(definition.id, platform, tick.tickMs);
+  const at = new Date(tick.tickMs).toISOString();
   const submitted: string[] = [];
+  const busy: string[] = [];
   try {
     const dropped = await droppedPlatforms(queues);
     for (const spec of await specsOfJob(queues, storeScript, { definition, trigger: 'schedule', idOf })) {
       if (dropped.includes(spec.platform)) continue;
-      await submitRun(queues, spec);
-      submitted.push(spec.id);
+      if (definition.overlap === 'cancel') await cancelOthers(queues, spec, `overlap: the tick of ${at} takes its place`);
+      if ((await submitRun(queues, spec, { alone: definition.overlap === 'skip' })) === 'overlap') busy.push(spec.platform);
+      else submitted.push(spec.id);
     }
-    return { submitted };
   } catch (cause) {
     // A fault of the definition will not mend itself by trying again; everything else (Redis, store) is tried until it works.
     const hopeless =
       cause instanceof InvalidValue || (cause instanceof BuilderError && ['not-found', 'platform-dropped'].includes(cause.code));
     if (!hopeless) throw cause;
-    queues.logger.warn({ job: definition.name, tick: new Date(tickMs).toISOString(), error: oneLine(cause) }, 'a tick made no run');
-    return { submitted, reason: oneLine(cause) };
+    queues.logger.warn({ job: definition.name, tick: at, error: oneLine(cause) }, 'a tick made no run');
+    return { code: 'refused', detail: oneLine(cause), submitted, skipped: false };
   }
+  const code = submitted.length > 0 ? 'run' : busy.length > 0 ? 'overlap' : 'platform-dropped';
+  const detail = busy.length > 0 ? `a run is open on ${busy.join(', ')}` : null;
+  return { code, detail, submitted, skipped: busy.length > 0 };
 }

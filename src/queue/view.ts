@@ -1,6 +1,7 @@
 /** What people see of runs: records, and for unfinished ones the state of their BullMQ job. */
 import type { JobState } from 'bullmq';
-import type { Info, RunPage } from '../job/api.ts';
+import type { Info, RunPage, ScheduleEntry } from '../job/api.ts';
+import type { JobDefinition } from '../job/definition.ts';
 import { limits } from '../job/limits.ts';
 import type { Outcome } from '../job/outcome.ts';
 import { type Run, type RunRecord, type RunState, runView } from '../job/run.ts';
@@ -10,6 +11,7 @@ import { listJobs, nextTickOf, scheduleFields } from './definitions.ts';
 import { droppedPlatforms, knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { readRecord, readRecords, resolveRunId as resolveId } from './records.ts';
+import { ticksOfJob } from './tick-counts.ts';
 import { listWorkers } from './workers.ts';
 
 export interface RunFilter {
@@ -67,9 +69,10 @@ export async function getInfo(queues: Queues): Promise<Info> {
     droppedPlatforms(queues),
     listWorkers(queues),
   ]);
-  const nowMs = Date.now();
-  const schedule = jobs.map((job) => ({ job: job.name, next: moment(nextTickOf(job, nowMs)), ...scheduleFields(job), paused: job.paused }));
-  const lists = await Promise.all(platforms.map((platform) => platformInfo(queues, platform)));
+  const [schedule, lists] = await Promise.all([
+    Promise.all(jobs.map((job) => scheduleEntry(queues, job))),
+    Promise.all(platforms.map((platform) => platformInfo(queues, platform))),
+  ]);
   return {
     schedule,
     queues: Object.fromEntries(platforms.map((platform, index) => [platform, lists[index]?.queue ?? { waiting: 0, delayed: 0, next: [] }])),
@@ -77,6 +80,11 @@ export async function getInfo(queues: Queues): Promise<Info> {
     droppedPlatforms: dropped,
     workers,
   };
+}
+
+async function scheduleEntry({ redis }: Queues, job: JobDefinition): Promise<ScheduleEntry> {
+  const { counts } = await ticksOfJob(redis, job.name);
+  return { job: job.name, next: moment(nextTickOf(job, Date.now())), ...scheduleFields(job), paused: job.paused, ticks: counts };
 }
 
 export async function viewOf(queues: Queues, record: RunRecord): Promise<Run> {

@@ -35,6 +35,11 @@ export function bullStalledCheckKey(queue: string): string {
   return `${BULL_PREFIX}:${queue}:stalled-check`;
 }
 
+/** BullMQ's sorted set of the jobs that wait, the next first; those of its list above come before them, the last first. */
+export function bullPrioritizedKey(queue: string): string {
+  return `${BULL_PREFIX}:${queue}:prioritized`;
+}
+
 export function bullJobKey(queue: string, jobId: string): string {
   return `${BULL_PREFIX}:${queue}:${jobId}`;
 }
@@ -57,6 +62,12 @@ export const keys = {
   runsOfOutcome: (outcome: string): string => own(`runs:outcome:${outcome}`),
   /** Sorted set: runs of a platform that have no result, by time of acceptance (Redis's clock, ms). */
   openRuns: (platform: string): string => own(`open:${platform}`),
+  /** Sorted set: those of one job among them, by the same time. */
+  openRunsOfJob: (platform: string, job: string): string => own(`open:${platform}:${job}`),
+  /** Hash, while there is the job: `missed`, `skipped`, `fused` with the last tick of each (`…Ms`), `countedMs`, `fuseToldMs`, `last`. */
+  ticks: (job: string): string => own(`ticks:${job}`),
+  /** Sorted set, a minute: ticks of a job that made runs, by time (Redis's clock, ms). */
+  launches: (job: string): string => own(`launches:${job}`),
   /** Sorted set: runs whose record is written and whose BullMQ job may be missing, by time (Redis's clock, ms). */
   accepting: own('accepting'),
   /** Sorted set: unfinished runs asked to be cancelled, by time (Redis's clock, ms). */

@@ -1,8 +1,10 @@
 /** The OpenAPI document: one line per operation, bodies from the schemas of src/job. */
 import { z } from 'zod';
 import * as api from '../job/api.ts';
+import { JobWhy } from '../job/job-why.ts';
 import { LogEntry } from '../job/log-entry.ts';
 import { Run } from '../job/run.ts';
+import { RunWhy } from '../job/run-why.ts';
 import { version } from '../service/version.ts';
 
 type Method = 'get' | 'put' | 'post' | 'delete' | 'head';
@@ -33,6 +35,7 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
     },
     delete: { summary: 'Remove a job; its runs stay', scope: 'submit', status: 204 },
   },
+  '/api/v1/jobs/{name}/why': { get: { summary: 'Why a job has not run, or will not', scope: 'read', answer: JobWhy } },
   '/api/v1/jobs/{name}/execute': {
     post: { summary: 'Run a job now', scope: 'submit', body: api.Execute, answer: api.RunIds, status: 201 },
   },
@@ -50,6 +53,7 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
     },
   },
   '/api/v1/runs/{id}': { get: { summary: 'One run, by id or unambiguous prefix', scope: 'read', answer: Run } },
+  '/api/v1/runs/{id}/why': { get: { summary: 'Why a run waits, or what became of it', scope: 'read', answer: RunWhy } },
   '/api/v1/runs/{id}/cancel': { post: { summary: 'Ask for a run to be ended', scope: 'submit', body: api.Cancel, answer: Run } },
   '/api/v1/runs/{id}/rerun': { post: { summary: 'Submit the same again', scope: 'submit', answer: Run, status: 201 } },
   '/api/v1/runs/{id}/log': {

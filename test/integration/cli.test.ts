@@ -180,7 +180,7 @@ describe('wrong usage', () => {
     [['orb-build', 'a', 'x; rm -rf /']],
     [['template', 'set', 't', 'p']],
     [['completion', 'fish']],
-    [['schedule', 'a', 'p', 's', '--overlap', 'skip']],
+    [['schedule', 'a', 'p', 's', '--overlap', 'never']],
   ])('%j ends with 2 and one line, and nothing is sent', async (args: string[]) => {
     const server = await serve((_, response) => json(response, {}, 500));
     writeFileSync(`${folder.path}/s`, 'true');
@@ -199,18 +199,26 @@ describe('a command', () => {
     expect(ran).toEqual({ code: 0, stdout: 'scheduled nightly on debian-12, next 2026-11-25T06:00:00Z\n', stderr: '' });
     writeFileSync(`${folder.path}/s`, 'true');
     await runCommand(['schedule', 'nightly', 'debian-12', 's', '--replace'], at(server));
-    expect(server.asked.map(({ method, path, headers }) => [method, path, headers['if-none-match']])).toEqual([
+    const put = server.asked.filter(({ method }) => method === 'PUT');
+    expect(put.map(({ method, path, headers }) => [method, path, headers['if-none-match']])).toEqual([
       ['PUT', 'jobs/nightly', '*'],
       ['PUT', 'jobs/nightly', undefined],
     ]);
     expect(JSON.parse(server.asked[0]?.body.toString() ?? '')).toMatchObject({ script: 'echo hi\n', timeoutMs: 90_000, env: { A: 'b=c' } });
   });
 
+  test('that runs without a job says that ticks do not concern it', async () => {
+    const server = await serve((_, response) => json(response, runOf(), 201));
+    const ran = await runCommand(['run', '-c', 'true', '--platform', 'debian-12', '--detach', '--overlap', 'skip'], at(server));
+    const stderr = 'builder: --overlap and --misfire are about ticks; a run without a job has none\n';
+    expect(ran).toEqual({ code: 0, stdout: `${RUN_ID}\n`, stderr });
+  });
+
   test('that runs takes the only platform known, else lists them', async () => {
     const names = ['b'];
     const server = await serve((asked, response) => {
       if (asked.path === 'platforms') json(response, { platforms: names.map((name) => ({ name, dropped: false, workers: 1 })) });
-      else json(response, runOf(), 201);
+      else json(response, runOf({ platform: 'b' }), 201);
     });
     expect(await runCommand(['run', '-c', 'true', '--detach'], at(server))).toEqual({ code: 0, stdout: `${RUN_ID}\n`, stderr: '' });
     expect(JSON.parse(server.asked[1]?.body.toString() ?? '')).toMatchObject({ platform: 'b', script: 'true\n' });

@@ -65,6 +65,54 @@ describe('cron across daylight saving', () => {
     ]);
   });
 
+  it('does so too where clocks move by half an hour, and leaves out no hour', () => {
+    expect(cron('0 * * * *', 'Australia/Lord_Howe', '2026-10-03T14:00:00Z', 3)).toEqual([
+      '2026-10-03T14:30Z',
+      '2026-10-03T15:30Z',
+      '2026-10-03T16:00Z',
+    ]);
+    expect(cron('0 * * * *', 'Australia/Lord_Howe', '2026-04-04T13:30:00Z', 3)).toEqual([
+      '2026-04-04T14:00Z',
+      '2026-04-04T15:30Z',
+      '2026-04-04T16:30Z',
+    ]);
+    expect(cron('45 * * * *', 'Australia/Lord_Howe', '2026-04-04T14:30:00Z', 2)).toEqual(['2026-04-04T14:45Z', '2026-04-04T15:15Z']);
+  });
+
+  it('means local time where it names every second hour', () => {
+    expect(cron('30 */2 * * *', 'Europe/Berlin', '2026-03-28T23:00:00Z', 3)).toEqual([
+      '2026-03-28T23:30Z',
+      '2026-03-29T01:00Z',
+      '2026-03-29T02:30Z',
+    ]);
+    expect(cron('30 */2 * * *', 'Europe/Berlin', '2026-10-24T22:00:00Z', 3)).toEqual([
+      '2026-10-24T22:30Z',
+      '2026-10-25T00:30Z',
+      '2026-10-25T03:30Z',
+    ]);
+  });
+
+  it.each([
+    ['Europe/Berlin', '2026-03-29'],
+    ['Europe/Berlin', '2026-10-25'],
+    ['Australia/Lord_Howe', '2026-04-05'],
+    ['Australia/Lord_Howe', '2026-10-04'],
+    ['Africa/Casablanca', '2026-02-15'],
+    ['Africa/Casablanca', '2026-03-22'],
+    ['America/Scoresbysund', '2026-10-25'],
+  ])('never ends, nor pauses for long: %s around %s', (zone, day) => {
+    for (const expression of ['0 * * * *', '@hourly', '40 */3 * * *', '*/20 * * * *']) {
+      const schedule = cronSchedule(expression, zone);
+      const endMs = Date.parse(day) + 86_400_000;
+      for (let atMs = Date.parse(day) - 86_400_000; atMs < endMs; ) {
+        const next = nextTick(schedule, atMs) ?? 0;
+        expect(next).toBeGreaterThan(atMs);
+        expect(next - atMs).toBeLessThanOrEqual((expression.includes('/3') ? 4 : 1.5) * 3_600_000);
+        atMs = next;
+      }
+    }
+  });
+
   it('never gives a tick twice, nor one that is past', () => {
     for (const zone of ['Europe/Berlin', 'Australia/Lord_Howe', 'America/New_York', 'Africa/Casablanca', 'Asia/Kathmandu']) {
       const schedule = cronSchedule('30 2 * * *', zone);

@@ -4,7 +4,7 @@ import type { Client } from '../client.ts';
 import { defineCommand, type Session, type Words } from '../command.ts';
 import { type CompletedCommand, completionScript, SHELLS } from '../completion-script.ts';
 
-const WORDS = ['runs', 'jobs', 'platforms', 'templates', 'tokens'] as const satisfies Words[];
+const WORDS = ['runs', 'jobs', 'runs-and-jobs', 'platforms', 'templates', 'tokens'] as const satisfies Words[];
 
 const completion = defineCommand({
   name: 'completion',
@@ -32,6 +32,8 @@ async function namesOf(client: Client, words: (typeof WORDS)[number]): Promise<s
       return (await client.runs({})).runs.map((one) => one.id);
     case 'jobs':
       return (await client.jobs()).map((one) => one.name);
+    case 'runs-and-jobs':
+      return [...(await namesOf(client, 'jobs')), ...(await namesOf(client, 'runs'))];
     case 'platforms':
       return (await client.platforms()).map((one) => one.name);
     case 'templates':

@@ -1,8 +1,10 @@
 /** `execute`: runs a job now, ahead of what waits. */
 import { checkName } from '../../job/names.ts';
+import type { Run } from '../../job/run.ts';
 import { defineCommand } from '../command.ts';
 import { checkJobName } from '../job-options.ts';
 import { EXIT_ZERO, observeRuns } from '../observing.ts';
+import { sayUnserved } from '../unserved.ts';
 
 const execute = defineCommand({
   name: 'execute',
@@ -18,14 +20,21 @@ const execute = defineCommand({
     const name = checkJobName(args.name);
     const platform = args.platform === undefined ? undefined : checkName('platform', args.platform);
     const begin = () => session.client().execute(name, platform);
+    const warn = (runs: Run[]) =>
+      sayUnserved(
+        session,
+        runs.map((run) => run.platform),
+      );
     if (!args.follow) {
       const runs = await begin();
       await output.show({ runs }, runs.map(({ id }) => `${id}\n`).join(''));
+      await warn(runs);
       return 0;
     }
     const said = async () => {
       const runs = await begin();
       for (const { id } of runs) output.say(id);
+      await warn(runs);
       return runs;
     };
     return observeRuns(session, said, { from: 1, follow: true, exitZero: args['exit-zero'] });

@@ -1,5 +1,5 @@
 /** `info`: the schedule, the queues, what runs, and the workers. */
-import type { Info } from '../../job/api.ts';
+import type { Info, TickCounts } from '../../job/api.ts';
 import { defineCommand } from '../command.ts';
 import { runningTable, workerTable } from '../listing.ts';
 import { describeSchedule } from '../schedule-options.ts';
@@ -40,10 +40,30 @@ function section(title: string, rows: string, otherwise: string | null): string 
 }
 
 function scheduleTable({ schedule }: Info): string {
+  const notes = schedule.map(({ ticks }) => tickNote(ticks));
+  const columns = [{ title: 'JOB' }, { title: 'SCHEDULE' }, { title: 'NEXT' }];
   return table(
-    [{ title: 'JOB' }, { title: 'SCHEDULE' }, { title: 'NEXT' }],
-    schedule.map((entry) => [entry.job, describeSchedule(entry), entry.paused ? 'paused' : shortMoment(entry.next)]),
+    notes.every((note) => note === '') ? columns : [...columns, { title: 'NOTE' }],
+    schedule.map((entry, index) => [
+      entry.job,
+      describeSchedule(entry),
+      entry.paused ? 'paused' : shortMoment(entry.next),
+      notes[index] ?? '',
+    ]),
   );
+}
+
+/** `missed 3, last 2026-…`: only what is not zero. */
+function tickNote(ticks: TickCounts): string {
+  const counts: [string, number, string | null][] = [
+    ['missed', ticks.missed, ticks.lastMissedAt],
+    ['skipped', ticks.skipped, ticks.lastSkippedAt],
+    ['held back', ticks.fused, ticks.lastFusedAt],
+  ];
+  return counts
+    .filter(([, count]) => count > 0)
+    .map(([name, count, last]) => `${name} ${count}, last ${shortMoment(last)}`)
+    .join('; ');
 }
 
 function queueTable({ queues, workers, droppedPlatforms }: Info): string {

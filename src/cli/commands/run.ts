@@ -6,7 +6,9 @@ import { defineCommand } from '../command.ts';
 import type { Io } from '../io.ts';
 import { checkBody, JOB_OPTIONS, readJobOptions, sendInputs } from '../job-options.ts';
 import { EXIT_ZERO, observeRun } from '../observing.ts';
+import { TICK_OPTIONS } from '../schedule-options.ts';
 import { readScript } from '../script.ts';
+import { sayUnserved } from '../unserved.ts';
 
 const run = defineCommand({
   name: 'run',
@@ -18,9 +20,14 @@ const run = defineCommand({
     detach: { kind: 'flag', describe: "Do not follow: print the run's id alone" },
     ...EXIT_ZERO,
     ...JOB_OPTIONS,
+    overlap: { ...TICK_OPTIONS.overlap, hidden: true },
+    misfire: { ...TICK_OPTIONS.misfire, hidden: true },
   },
   run: async (args, session) => {
     const client = session.client();
+    if (args.overlap !== undefined || args.misfire !== undefined) {
+      session.output.say('builder: --overlap and --misfire are about ticks; a run without a job has none');
+    }
     const script = await scriptOf(args.script, args.command, session.io);
     const options = readJobOptions(args);
     const platform = args.platform ?? (await onlyPlatform(client));
@@ -29,11 +36,13 @@ const run = defineCommand({
     if (args.detach) {
       const submitted = await client.submit(body);
       await session.output.show(submitted, `${submitted.id}\n`);
+      await sayUnserved(session, [submitted.platform]);
       return 0;
     }
     const begin = async () => {
       const submitted = await client.submit(body);
       session.output.say(`run ${submitted.id} on ${submitted.platform}`);
+      await sayUnserved(session, [submitted.platform]);
       return submitted;
     };
     return observeRun(session, begin, { from: 1, follow: true, exitZero: args['exit-zero'] });

@@ -3,8 +3,9 @@ import { PutJob } from '../../job/api.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { defineCommand } from '../command.ts';
 import { checkBody, checkJobName, given, JOB_OPTIONS, readJobOptions, readPairs, sendInputs } from '../job-options.ts';
-import { describeDue, readSchedule, SCHEDULE_OPTIONS } from '../schedule-options.ts';
+import { describeDue, readSchedule, readTickOptions, SCHEDULE_OPTIONS, TICK_OPTIONS } from '../schedule-options.ts';
 import { readScript } from '../script.ts';
+import { sayUnserved } from '../unserved.ts';
 
 const schedule = defineCommand({
   name: 'schedule',
@@ -16,6 +17,7 @@ const schedule = defineCommand({
   },
   options: {
     ...SCHEDULE_OPTIONS,
+    ...TICK_OPTIONS,
     replace: { kind: 'flag', describe: 'Change the job if there is one of this name' },
     template: { kind: 'text', describe: "Make the script from a template, on all of the template's platforms", complete: 'templates' },
     param: { kind: 'list', describe: "K=V: value of the template's %%K%%" },
@@ -25,10 +27,11 @@ const schedule = defineCommand({
     const client = session.client();
     const name = checkJobName(args.name);
     const source = await sourceOf(args, session.io);
-    const body = checkBody(PutJob, { ...source, ...readSchedule(args), ...readJobOptions(args) });
+    const body = checkBody(PutJob, { ...source, ...readSchedule(args), ...readTickOptions(args), ...readJobOptions(args) });
     body.inputs = await sendInputs(args.input, session, client);
     const job = await client.putJob(name, body, !args.replace);
     await session.output.show(job, describeDue('scheduled', job));
+    await sayUnserved(session, job.platforms);
     return 0;
   },
 });

@@ -11,6 +11,7 @@ import { getJob, listJobs, putJob, removeJob, rescheduleJob } from '../../queue/
 import { specsOfJob } from '../../queue/execute.ts';
 import { getTemplate } from '../../queue/templates.ts';
 import { viewsOf } from '../../queue/view.ts';
+import { getJobWhy } from '../../queue/why.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { reserveId } from '../idempotency.ts';
@@ -27,6 +28,7 @@ export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
   const { queues } = context;
   app.get('/jobs', async () => ({ jobs: await eachAtOnce(await listJobs(queues), limits.filesAtOnce, (job) => jobView(context, job)) }));
   app.get<Named>('/jobs/:name', async (request) => jobView(context, await existing(context, request.params.name)));
+  app.get<Named>('/jobs/:name/why', async (request) => getJobWhy(queues, await existing(context, request.params.name)));
   app.put<Named>('/jobs/:name', async (request, reply) => {
     const name = checkName('job', request.params.name);
     const wanted = parse(PutJob, request.body);

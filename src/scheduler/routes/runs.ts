@@ -10,6 +10,7 @@ import { requestCancel } from '../../queue/cancel.ts';
 import { readRecord } from '../../queue/records.ts';
 import { submitRun } from '../../queue/submit.ts';
 import { getRun, listRuns, resolveRunId, viewsOf } from '../../queue/view.ts';
+import { getRunWhy } from '../../queue/why.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { reserveId, reserveIds } from '../idempotency.ts';
@@ -50,6 +51,7 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
   });
   app.get('/runs', (request) => listRuns(queues, parse(ListQuery, request.query)));
   app.get<ById>('/runs/:id', async (request) => getRun(queues, await resolveRunId(queues, request.params.id)));
+  app.get<ById>('/runs/:id/why', async (request) => getRunWhy(queues, await resolveRunId(queues, request.params.id)));
   app.post<ById>('/runs/:id/cancel', async (request) => {
     const { reason } = parse(Cancel, request.body);
     return requestCancel(queues, await resolveRunId(queues, request.params.id), reason ?? null);

@@ -1,0 +1,267 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { EMPTY_LOG } from '../../src/job/artifact.ts';
+import type { JobDefinition } from '../../src/job/definition.ts';
+import { limits } from '../../src/job/limits.ts';
+import { newRunId, tickRunId } from '../../src/job/names.ts';
+import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
+import { putJob, removeJob } from '../../src/queue/definitions.ts';
+import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
+import { readRecord, restoreRun } from '../../src/queue/records.ts';
+import { startServerDuties } from '../../src/queue/server-duties.ts';
+import { submitRun } from '../../src/queue/submit.ts';
+import { putTemplate } from '../../src/queue/templates.ts';
+import { admitTick, noteTick, ticksOfJob } from '../../src/queue/tick-counts.ts';
+import { addExtraTick, tickOfId } from '../../src/queue/tick-jobs.ts';
+import { getInfo, listRuns } from '../../src/queue/view.ts';
+import { keys } from '../../src/redis/keys.ts';
+import { createLogger } from '../../src/service/logger.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+import { definitionOf, specOf } from '../support/specs.ts';
+import { until } from '../support/until.ts';
+
+const silent = createLogger('test', 'silent');
+const storeScript = async (text: string) => ({ sha256: '0'.repeat(64), bytes: text.length });
+const servers: (() => Promise<void>)[] = [];
+let said: { job?: string; text: string }[] = [];
+let redis: TestRedis;
+let queues: Queues;
+
+beforeAll(async () => {
+  redis = await startRedis();
+  queues = openQueues({ redisUrl: redis.url, logger: silent, sealLog: async () => EMPTY_LOG });
+});
+
+afterEach(async () => {
+  await stopServers();
+  await queues.redis.flushall();
+  said = [];
+});
+
+afterAll(async () => {
+  await queues.close();
+  await redis.stop();
+});
+
+function startServer(): void {
+  const logger: typeof silent = Object.create(silent);
+  logger.warn = logger.error = (about: { job?: string }, text?: string) => void said.push({ ...about, text: text ?? '' });
+  const server = openQueues({ redisUrl: redis.url, logger, sealLog: async () => EMPTY_LOG });
+  const duties = startServerDuties({ queues: server, storeScript });
+  servers.push(async () => {
+    await duties.close();
+    await server.close();
+  });
+}
+
+async function stopServers(): Promise<void> {
+  await Promise.all(servers.splice(0).map((stop) => stop()));
+}
+
+const everySecond = (name: string, given: Partial<JobDefinition> = {}) =>
+  definitionOf(name, { kind: 'every', everyMs: 1_000, anchorMs: Date.now() }, given);
+const put = (definition: JobDefinition) => putJob(queues, definition, { onlyNew: true });
+const runsOf = async (job: string) => (await listRuns(queues, { job, limit: 500 })).runs;
+const countsOf = async (job: string) => (await ticksOfJob(queues.redis, job)).counts;
+const pendingOf = async (name: string) => (await tickQueue(queues).getJobScheduler(name))?.next ?? 0;
+
+/** The moments of a schedule up to its pending tick, and whether each has a run. */
+async function momentsOf({ id, name, schedule }: JobDefinition): Promise<Map<number, boolean>> {
+  const found = new Map<number, boolean>();
+  const first = schedule.kind === 'every' ? schedule.anchorMs + 1_000 : 0;
+  for (let at = first; at < (await pendingOf(name)); at += 1_000)
+    found.set(at, (await queues.redis.exists(keys.run(tickRunId(id, 'test', at)))) === 1);
+  return found;
+}
+
+describe('ticks that fall due while every server is down', () => {
+  it('make one run afterwards, or none under misfire skip; how many were missed is counted, shown and said once', async () => {
+    for (let n = 0; n < 2; n += 1) startServer();
+    const once = everySecond('once');
+    const skip = everySecond('skip', { misfire: 'skip' });
+    for (const definition of [once, skip]) await put(definition);
+    for (const name of ['once', 'skip']) await until(async () => (await runsOf(name)).length >= 2, `runs of ${name}`);
+    await stopServers();
+    const [pendingOnce, pendingSkip] = [await pendingOf('once'), await pendingOf('skip')];
+    const outageMs = limits.tickLateMs + 2_000;
+    await until(() => Date.now() > Math.max(pendingOnce, pendingSkip) + outageMs, 'ticks to be missed', 2 * outageMs);
+    for (let n = 0; n < 2; n += 1) startServer();
+    for (const [name, pending] of [
+      ['once', pendingOnce],
+      ['skip', pendingSkip],
+    ] as const)
+      await until(
+        async () => (await runsOf(name)).some((run) => Date.parse(run.createdAt) > pending + outageMs + 3_000),
+        `${name} to go on`,
+      );
+    await stopServers();
+
+    const [ofOnce, ofSkip] = [await momentsOf(once), await momentsOf(skip)];
+    const without = (moments: Map<number, boolean>) => [...moments].filter(([, hasRun]) => !hasRun).map(([at]) => at);
+    expect([ofOnce.get(pendingOnce), ofSkip.get(pendingSkip)]).toEqual([true, false]);
+    expect(without(ofOnce)[0]).toBe(pendingOnce + 1_000);
+    expect(without(ofSkip)[0]).toBe(pendingSkip);
+    // The late run stands for its own tick too, which was missed like the rest.
+    expect(await countsOf('once')).toMatchObject({
+      missed: without(ofOnce).length + 1,
+      lastMissedAt: new Date(without(ofOnce).at(-1) ?? 0).toISOString(),
+      skipped: 0,
+      fused: 0,
+    });
+    expect(await countsOf('skip')).toMatchObject({
+      missed: without(ofSkip).length,
+      lastMissedAt: new Date(without(ofSkip).at(-1) ?? 0).toISOString(),
+    });
+    expect(without(ofOnce).length).toBeGreaterThanOrEqual(20);
+    expect(said.filter(({ job }) => job === 'once')).toEqual([
+      expect.objectContaining({ text: 'ticks were missed; one run stands for them' }),
+    ]);
+    expect(said.filter(({ job }) => job === 'skip')).toEqual([expect.objectContaining({ text: 'ticks were missed' })]);
+    const entry = (await getInfo(queues)).schedule.find(({ job }) => job === 'once');
+    expect(entry?.ticks).toEqual(await countsOf('once'));
+  }, 120_000);
+
+  it('of a single moment are missed too', async () => {
+    const atMs = Date.now() - limits.tickLateMs - 1_000;
+    await put(definitionOf('never', { kind: 'never' }, { misfire: 'skip' }));
+    await addExtraTick(tickQueue(queues), 'never', atMs);
+    startServer();
+    await until(async () => (await countsOf('never')).missed === 1, 'the tick to be counted');
+    expect(await runsOf('never')).toEqual([]);
+    expect((await ticksOfJob(queues.redis, 'never')).last).toEqual({ at: new Date(atMs).toISOString(), code: 'misfire', detail: null });
+  });
+});
+
+it('a tick that is taken again, as from a server that died with it, is neither judged nor counted anew', async () => {
+  const definition = definitionOf('again', { kind: 'never' });
+  await put(definition);
+  const tickMs = Date.now() - limits.tickLateMs - 1_000;
+  await addExtraTick(tickQueue(queues), 'again', tickMs);
+  const tick = tickOfId(`extra:again:${tickMs}`);
+  if (tick === null) throw new Error('no tick');
+  expect(await admitTick(queues, definition, tick)).toBe('run');
+  expect(await admitTick(queues, { ...definition, misfire: 'skip' }, tick)).toBe('run');
+  const last = { at: new Date(tickMs).toISOString(), code: 'overlap', detail: null } as const;
+  for (let n = 0; n < 2; n += 1) await noteTick(queues.redis, 'again', { tick, last, skipped: true });
+  expect(await countsOf('again')).toMatchObject({ missed: 1, skipped: 1 });
+  expect(await queues.redis.zcard(keys.launches('again'))).toBe(1);
+});
+
+it('a tick that a neighbour took within the same moment is not counted as missed', async () => {
+  const definition = everySecond('neighbour');
+  await put(definition);
+  const next = await pendingOf('neighbour');
+  await tickQueue(queues).add('neighbour', { job: 'neighbour' }, { jobId: `repeat:neighbour:${next - 1_000}` });
+  const tick = tickOfId(`repeat:neighbour:${next - 30_000}`);
+  if (tick === null) throw new Error('no tick');
+  await admitTick(queues, { ...definition, schedule: { kind: 'every', everyMs: 1_000, anchorMs: next - 30_000 } }, tick);
+  // It is late itself, and 28 are between it and its neighbour.
+  expect(await countsOf('neighbour')).toMatchObject({ missed: 29, lastMissedAt: new Date(next - 2_000).toISOString() });
+});
+
+describe('a tick that meets an open run of its job', () => {
+  it('makes no run under overlap skip until that has ended, and is counted', async () => {
+    startServer();
+    await put(everySecond('skip', { overlap: 'skip' }));
+    await until(async () => (await countsOf('skip')).skipped >= 2, 'two ticks to be skipped');
+    const [first, ...more] = await runsOf('skip');
+    expect(more).toEqual([]);
+    expect((await ticksOfJob(queues.redis, 'skip')).last).toMatchObject({ code: 'overlap', detail: 'a run is open on test' });
+    await requestCancel(queues, first?.id ?? '', null);
+    await until(async () => (await runsOf('skip')).length === 2, 'the next run');
+  });
+
+  it('is skipped on the platform of that run alone', async () => {
+    await putTemplate(queues, { name: 'both', scripts: { a: 'true', b: 'true' } });
+    await put(definitionOf('both', { kind: 'never' }, { overlap: 'skip', source: { kind: 'template', template: 'both', params: {} } }));
+    await submitRun(queues, specOf({ job: 'both', platform: 'a' }));
+    await addExtraTick(tickQueue(queues), 'both', Date.now());
+    startServer();
+    await until(async () => (await countsOf('both')).skipped === 1, 'the tick to be counted');
+    const byTick = (await runsOf('both')).filter(({ trigger }) => trigger === 'schedule');
+    expect(byTick.map(({ platform }) => platform)).toEqual(['b']);
+  });
+
+  it('takes its place under overlap cancel, and says so', async () => {
+    startServer();
+    await put(everySecond('cancel', { overlap: 'cancel' }));
+    await until(async () => (await runsOf('cancel')).length >= 3, 'three runs');
+    await stopServers();
+    const [newest, ...former] = await runsOf('cancel');
+    expect(newest).toMatchObject({ state: 'waiting' });
+    for (const run of former)
+      expect(run).toMatchObject({
+        outcome: 'cancelled',
+        reason: expect.stringMatching(/^cancelled: overlap: the tick of \d{4}-.*Z takes its place$/),
+      });
+    expect(await queues.redis.zrange(keys.openRunsOfJob('test', 'cancel'), '0', '-1')).toEqual([newest?.id]);
+  });
+
+  it('waits behind it otherwise', async () => {
+    startServer();
+    await put(everySecond('queue'));
+    await until(async () => (await runsOf('queue')).length >= 2, 'two runs');
+    expect((await runsOf('queue')).every(({ state }) => state === 'waiting')).toBe(true);
+    expect(await countsOf('queue')).toMatchObject({ missed: 0, skipped: 0, fused: 0 });
+  });
+});
+
+describe('the fuse', () => {
+  const ticks = async (name: string, count: number) => {
+    const nowMs = Date.now();
+    for (let n = 0; n < count; n += 1) await addExtraTick(tickQueue(queues), name, nowMs - n);
+  };
+
+  it('bounds the launches of one schedule within a minute, whatever asks for them; what it held back is counted and said once', async () => {
+    await put(definitionOf('wild', { kind: 'never' }));
+    await put(definitionOf('calm', { kind: 'never' }));
+    await ticks('wild', limits.launchesPerMinuteMax + 20);
+    await ticks('calm', 1);
+    startServer();
+    const left = () => tickQueue(queues).getJobCountByTypes('active', 'wait', 'delayed', 'prioritized');
+    await until(async () => (await left()) === 0, 'every tick to be taken');
+    expect([(await runsOf('wild')).length, (await runsOf('calm')).length]).toEqual([limits.launchesPerMinuteMax, 1]);
+    expect((await countsOf('wild')).fused).toBe(20);
+    expect(await queues.redis.pttl(keys.launches('wild'))).toBeGreaterThan(0);
+    const told = said.filter(({ text }) => text.startsWith('too many ticks'));
+    expect(told.map(({ job }) => job)).toEqual(['wild']);
+  });
+
+  it('does not hold a schedule up when the clock of Redis was set back', async () => {
+    await put(definitionOf('later', { kind: 'never' }));
+    const hourMs = 3_600_000;
+    for (let n = 0; n < limits.launchesPerMinuteMax; n += 1)
+      await queues.redis.zadd(keys.launches('later'), Date.now() + hourMs, String(n));
+    await ticks('later', 1);
+    startServer();
+    await until(async () => (await runsOf('later')).length === 1, 'the run');
+  });
+});
+
+describe('the open runs of a job', () => {
+  it('are known without looking at the ended ones: through the end, a deliberate retry and the loss of Redis', async () => {
+    const open = () => queues.redis.zrange(keys.openRunsOfJob('test', 'indexed'), '0', '-1');
+    const spec = specOf({ id: newRunId(), job: 'indexed' });
+    await submitRun(queues, spec);
+    expect(await open()).toEqual([spec.id]);
+    await requestCancel(queues, spec.id, null);
+    expect(await open()).toEqual([]);
+    await retryRun(queues, spec.id);
+    expect(await open()).toEqual([spec.id]);
+    const record = await readRecord(queues.redis, spec.id);
+    if (record === null) throw new Error('no record');
+    const start = { number: 1, claim: 'c', worker: 'w', startedAt: new Date().toISOString() };
+    const attempt = { ...start, finishedAt: null, outcome: null, exitCode: null, signal: null, killed: [] };
+    await queues.redis.flushall();
+    await restoreRun(queues.redis, { ...record, attempts: [attempt] }, { token: 't', name: 'indexed', data: {}, opts: {} });
+    expect(await open()).toEqual([spec.id]);
+  });
+});
+
+it('the counts of a job go with it', async () => {
+  await put(definitionOf('gone', { kind: 'never' }));
+  await queues.redis.hset(keys.ticks('gone'), 'missed', 3, 'missedMs', Date.now());
+  expect((await countsOf('gone')).missed).toBe(3);
+  await removeJob(queues, 'gone');
+  await put(definitionOf('gone', { kind: 'never' }));
+  expect((await countsOf('gone')).missed).toBe(0);
+});
