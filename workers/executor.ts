@@ -54,8 +54,9 @@ export interface Executed {
 /** Resolves when nothing of the run is alive. Rejects for faults of builder, and with what `onOutput` threw; nothing lives then either. */
 export type Executor = (execution: Execution) => Promise<Executed>;
 
-export function createExecutor(sandbox: Sandbox): Executor {
-  const pipes = createOutputPipes();
+/** `folder` is the worker's own. */
+export function createExecutor(sandbox: Sandbox, folder: string): Executor {
+  const pipes = createOutputPipes(folder);
   return (execution) => execute(sandbox, pipes, execution);
 }
 

@@ -78,7 +78,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     await waitForRedis(quick, config.redisUrl);
     const store = await openStore(config.store);
     life.onRelease('store', () => store.close());
-    const sandbox = await chooseSandbox(flags.sandbox);
+    const sandbox = await chooseSandbox(flags.sandbox, folder.path);
     const limiter = createLimiter(findCgroups(), sandbox.name !== 'none');
     const running = createRunningRuns();
     const worker = {
@@ -93,7 +93,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     const context = {
       redis,
       store,
-      execute: createExecutor(sandbox),
+      execute: createExecutor(sandbox, folder.path),
       limiter,
       running,
       workDir: folder.path,

@@ -2,6 +2,7 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, expect, test } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
@@ -13,7 +14,7 @@ const executors = await executorsHere();
 afterAll(removeRuns);
 
 test('Auto takes the best sandbox that works here', async () => {
-  expect((await chooseSandbox('auto')).name).toBe(executors[0]?.[0]);
+  expect((await chooseSandbox('auto', tmpdir())).name).toBe(executors[0]?.[0]);
 });
 
 describeUnder(executors, 'Under %s', (_name, execute) => {

@@ -1,6 +1,7 @@
 /** Scripts executed for real in the sandboxes of this machine. */
 import { randomUUID } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from '@jest/globals';
@@ -17,7 +18,7 @@ export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAME
   const executors: [SandboxName, Executor][] = [];
   for (const name of names) {
     try {
-      executors.push([name, createExecutor(await chooseSandbox(name))]);
+      executors.push([name, createExecutor(await chooseSandbox(name, tmpdir()), tmpdir())]);
     } catch (cause) {
       process.stderr.write(`skipped: the sandbox ${name}: ${(cause as Error).message}\n`);
     }

@@ -1,7 +1,6 @@
 /** Which sandbox this machine has: each is tried for real, once, with its init and a script that does nothing. */
 import { accessSync, closeSync, constants, openSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
@@ -16,13 +15,16 @@ const INIT = fileURLToPath(new URL('./init.pl', import.meta.url));
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const PROBE_MS_MAX = 10_000;
 
-/** `auto` takes the first that works of bwrap, unshare, none. Throws `bad-config` when the wanted one does not work here, with why. */
-export async function chooseSandbox(wanted: 'auto' | SandboxName): Promise<Sandbox> {
+/**
+ * `auto` takes the first that works of bwrap, unshare, none. What trying needs is made below `folder`, the worker's own, and removed. Throws
+ * `bad-config` when the wanted one does not work here, with why.
+ */
+export async function chooseSandbox(wanted: 'auto' | SandboxName, folder: string): Promise<Sandbox> {
   if (wanted === 'none') return noSandbox();
   const whyNot: string[] = [];
   for (const name of wanted === 'auto' ? (['bwrap', 'unshare'] as const) : [wanted]) {
     const opened = open(name);
-    const fault = typeof opened === 'string' ? opened : await probe(opened.sandbox);
+    const fault = typeof opened === 'string' ? opened : await probe(opened.sandbox, folder);
     if (fault === null && typeof opened !== 'string') return opened.sandbox;
     if (typeof opened !== 'string') closeSync(opened.initFd);
     whyNot.push(`${fault}`);
@@ -41,9 +43,9 @@ function open(name: 'bwrap' | 'unshare'): { sandbox: Sandbox; initFd: number } |
 }
 
 /** Null when it works. */
-async function probe(sandbox: Sandbox): Promise<string | null> {
-  const folder = await mkdtemp(join(tmpdir(), 'builder-probe-'));
-  const pipes = createOutputPipes();
+async function probe(sandbox: Sandbox, parent: string): Promise<string | null> {
+  const folder = await mkdtemp(join(parent, 'probe-'));
+  const pipes = createOutputPipes(folder);
   try {
     for (const name of ['home', 'tmp']) await mkdir(join(folder, name));
     const taken = await pipes.takeTwo();

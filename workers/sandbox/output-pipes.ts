@@ -4,7 +4,6 @@
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { limits } from '../../src/job/limits.ts';
@@ -25,11 +24,12 @@ export interface OutputPipes {
   close(): void;
 }
 
-export function createOutputPipes(): OutputPipes {
+/** `folder` is where they have names for a moment: one that is swept, should the worker be killed in that very moment. */
+export function createOutputPipes(folder: string): OutputPipes {
   const ready: number[] = [];
   let filling: Promise<void> | null = null;
   const fill = async (): Promise<void> => {
-    filling ??= makePipes(ready).finally(() => {
+    filling ??= makePipes(folder, ready).finally(() => {
       filling = null;
     });
     await filling;
@@ -60,8 +60,8 @@ function openBothEnds(fd: number): OutputPipe {
   return { readEnd, writeEnd };
 }
 
-async function makePipes(ready: number[]): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'builder-pipes-'));
+async function makePipes(parent: string, ready: number[]): Promise<void> {
+  const folder = await mkdtemp(join(parent, 'pipes-'));
   try {
     const names = Array.from({ length: limits.pipesAtOnce }, (_, index) => join(folder, String(index)));
     await mkfifo(names);
