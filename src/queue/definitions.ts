@@ -66,6 +66,12 @@ export async function rescheduleJob(queues: Queues, name: string, nextMs: number
   return definition;
 }
 
+/** The same anew, whatever BullMQ has. */
+export async function restartTicks(queues: Queues, definition: JobDefinition): Promise<void> {
+  await stopTicks(tickQueue(queues), definition.name);
+  await scheduleTicks(queues, definition);
+}
+
 /** Starts what the definition asks of BullMQ; the same call again changes nothing. */
 export async function scheduleTicks(queues: Queues, definition: JobDefinition): Promise<void> {
   const queue = tickQueue(queues);
@@ -77,12 +83,12 @@ export async function scheduleTicks(queues: Queues, definition: JobDefinition): 
   }
 }
 
-/** Whether BullMQ has all that scheduleTicks would give it. */
-export async function ticksAreScheduled(queues: Queues, definition: JobDefinition): Promise<boolean> {
+/** Whether BullMQ has all that scheduleTicks would give it at `nowMs`. */
+export async function ticksAreScheduled(queues: Queues, definition: JobDefinition, nowMs: number): Promise<boolean> {
   const queue = tickQueue(queues);
-  if (!(await hasTicks(queue, definition.name, repeating(definition)))) return false;
+  if (!(await hasTicks(queue, definition.name, repeating(definition), nowMs))) return false;
   for (const tickMs of extraTicks(definition)) {
-    if (tickMs > Date.now() && !(await hasExtraTick(queue, definition.name, tickMs))) return false;
+    if (tickMs > nowMs && !(await hasExtraTick(queue, definition.name, tickMs))) return false;
   }
   return true;
 }

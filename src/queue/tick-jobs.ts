@@ -1,6 +1,6 @@
 /** Ticks as BullMQ keeps them: a job scheduler per repeating job, a delayed job per extra tick. */
 import type { Queue } from 'bullmq';
-import type { Schedule } from '../job/schedule.ts';
+import { nextTick, type Schedule } from '../job/schedule.ts';
 import { ticksBetween } from '../job/tick-rules.ts';
 import { patternOf } from './pattern.ts';
 
@@ -20,10 +20,11 @@ export async function startTicks(queue: Queue, name: string, schedule: Schedule)
   await queue.upsertJobScheduler(name, { pattern }, { name, data: { job: name }, opts: TICK_OPTIONS });
 }
 
-/** Whether BullMQ has what a schedule asks for; null asks for no scheduler. */
-export async function hasTicks(queue: Queue, name: string, schedule: Schedule | null): Promise<boolean> {
+/** Whether BullMQ has what a schedule asks for, its next tick no later than it should be at `nowMs`; null asks for no scheduler. */
+export async function hasTicks(queue: Queue, name: string, schedule: Schedule | null, nowMs: number): Promise<boolean> {
   const known = await queue.getJobScheduler(name);
-  return schedule === null ? known === undefined : known?.pattern === patternOf(schedule);
+  if (schedule === null || known === undefined) return schedule === null && known === undefined;
+  return known.pattern === patternOf(schedule) && (known.next ?? 0) <= (nextTick(schedule, nowMs) ?? Number.POSITIVE_INFINITY);
 }
 
 export async function hasExtraTick(queue: Queue, name: string, tickMs: number): Promise<boolean> {

@@ -9,7 +9,7 @@ import type { Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { cancelOthers } from './cancel.ts';
-import { getJob, listJobs, scheduleTicks, ticksAreScheduled } from './definitions.ts';
+import { getJob, listJobs, restartTicks, ticksAreScheduled } from './definitions.ts';
 import { type StoreScript, specsOfJob } from './execute.ts';
 import { droppedPlatforms } from './platform-sets.ts';
 import { clockSettings, type Queues, tickQueue } from './queues.ts';
@@ -35,15 +35,25 @@ export function consumeTicks(queues: Queues, storeScript: StoreScript, connectio
 }
 
 /**
- * Starts the ticks that a crash between a definition and its scheduler left out. Only what was missing for the same definition the time
- * before, which `missing` remembers: somebody may just be scheduling a newer one, and this would put the older back.
+ * Starts the ticks that a crash between a definition and its scheduler left out, and those that a server whose clock was ahead has put too
+ * far ahead; so only by a clock that agrees with Redis's, the one that all servers see. Only what was wrong for the same definition the time
+ * before, which `wrong` remembers: somebody may just be scheduling a newer one, and this would put the older back.
  */
-export async function completeTicks(queues: Queues, missing: Map<string, string>): Promise<void> {
+export async function completeTicks(queues: Queues, wrong: Map<string, string>): Promise<void> {
+  const nowMs = Date.now();
+  const [seconds = 0] = await queues.redis.time();
+  if (Math.abs(Number(seconds) * 1000 - nowMs) > limits.tickLateMs) {
+    queues.logger.warn(
+      { aheadMs: nowMs - Number(seconds) * 1000 },
+      'the clock of this server is not that of Redis: ticks are left as they are',
+    );
+    return;
+  }
   for (const definition of await listJobs(queues)) {
     const { name, updatedAt } = definition;
-    if (await ticksAreScheduled(queues, definition)) missing.delete(name);
-    else if (missing.get(name) !== updatedAt) missing.set(name, updatedAt);
-    else await scheduleTicks(queues, definition);
+    if (await ticksAreScheduled(queues, definition, nowMs)) wrong.delete(name);
+    else if (wrong.get(name) !== updatedAt) wrong.set(name, updatedAt);
+    else await restartTicks(queues, definition);
   }
 }
 

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import { cronSchedule, periodFrom } from '../../src/job/schedule.ts';
 import { getJob, nextTickOf, putJob, removeJob, rescheduleJob } from '../../src/queue/definitions.ts';
+import { patternOf } from '../../src/queue/pattern.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { completeTicks } from '../../src/queue/ticks.ts';
@@ -125,6 +126,22 @@ describe('a schedule', () => {
     expect((await tickQueue(queues).getDelayed()).map((job) => job.id)).toEqual([`repeat:half:${nextTickOf(definition, Date.now())}`]);
     await completeTicks(queues, missing);
     expect(missing.size).toBe(0);
+  });
+
+  it('whose next tick a clock that was ahead has put a day too far gets it back', async () => {
+    const anchorMs = Date.now() + 3_600_000;
+    await putJob(queues, definitionOf('far', { kind: 'every', everyMs: 3_600_000, anchorMs }), { onlyNew: true });
+    const queue = tickQueue(queues);
+    const { pattern = '' } = (await queue.getJobScheduler('far')) ?? {};
+    const ahead = patternOf({ kind: 'every', everyMs: 3_600_000, anchorMs: anchorMs + 86_400_000 });
+    await queue.upsertJobScheduler('far', { pattern: ahead }, { name: 'far', data: { job: 'far' } });
+    await queues.redis.hset(queue.toKey('repeat:far'), 'pattern', pattern);
+    const next = async (): Promise<number> => Number((await queue.getJobScheduler('far'))?.next);
+    const wrong = new Map<string, string>();
+    await completeTicks(queues, wrong);
+    expect((await next()) - Date.now()).toBeGreaterThan(80_000_000);
+    await completeTicks(queues, wrong);
+    expect(await next()).toBe(anchorMs);
   });
 
   it('that is removed leaves no tick', async () => {
