@@ -11,6 +11,8 @@ import { SANDBOX_NAMES, type SandboxName } from '../../workers/sandbox/sandbox.t
 import { type TempFolder, tempFolder } from './temp.ts';
 
 export const SCRIPTS = fileURLToPath(new URL('../fixtures/scripts/', import.meta.url));
+/** In the names of pipes that wait for the next runs. */
+const KEPT_PIPE = '/pipes-';
 const NEVER = new AbortController().signal;
 
 /** Those that work on this machine, for `describe.each`; of the others a line says why not. */
@@ -117,8 +119,8 @@ export function openDescriptors(): number {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`);
     } catch {
-      return 'builder-pipes';
+      return KEPT_PIPE;
     }
   });
-  return links.filter((link) => !link.includes('builder-pipes')).length;
+  return links.filter((link) => !link.includes(KEPT_PIPE)).length;
 }
