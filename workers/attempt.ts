@@ -212,9 +212,12 @@ async function storeAttempt(
     const reason = `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`;
     const ending = o.ending.outcome === 'superseded' ? o.ending : ({ ...o.ending, outcome: 'lost', reason } satisfies AttemptEnding);
     const log = await logWithoutFiles(worker, folder, o.log);
-    // Artifacts that were all stored before what failed are there.
-    await writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ending, artifacts, log })).catch(() => undefined);
-    return resultOf(ending, log, artifacts);
+    // Artifacts that were all stored before what failed are there, if it can be said.
+    const told = await writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ending, artifacts, log })).then(
+      () => true,
+      () => false,
+    );
+    return resultOf(ending, log, told ? artifacts : []);
   }
 }
 

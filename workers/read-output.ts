@@ -27,15 +27,19 @@ function socketOf({ readEnd }: OutputPipe): Socket {
 }
 
 /** What is being taken, of both sides together: one that waited alone would be overtaken by the other. */
-function createIntake(sockets: Socket[]): { add(bytes: number): void; remove(bytes: number): void } {
+function createIntake(sockets: Socket[]): { add(bytes: number): void; remove(bytes: number): void; stillSinceMs(): number } {
   let bytes = 0;
+  let lastAtMs = performance.now();
   return {
+    /** Since when nothing of either side is being taken: a side that is held up by the other one has no chance to say anything. */
+    stillSinceMs: () => (bytes > 0 ? performance.now() : lastAtMs),
     add: (more) => {
       bytes += more;
       if (bytes > limits.outputTakenBytesMax) for (const socket of sockets) socket.pause();
     },
     remove: (done) => {
       bytes -= done;
+      lastAtMs = performance.now();
       if (bytes <= limits.outputTakenBytesMax / 2) for (const socket of sockets) socket.resume();
     },
   };
@@ -71,7 +75,8 @@ function readOutput(socket: Socket, intake: ReturnType<typeof createIntake>, tak
     drained: () => {
       state.lastAtMs = performance.now();
       const timer = setInterval(() => {
-        state.givenUp = state.taking === 0 && performance.now() - state.lastAtMs > limits.outputHoldMs;
+        const stillSinceMs = Math.max(state.lastAtMs, intake.stillSinceMs());
+        state.givenUp = performance.now() - stillSinceMs > limits.outputHoldMs;
         if (state.givenUp) socket.destroy();
       }, limits.leftoverPollMsMax);
       return ended.finally(() => clearInterval(timer));

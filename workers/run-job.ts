@@ -60,7 +60,7 @@ async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenA
         return await afterFault(worker, delivery, open, result.cause);
     }
   } finally {
-    worker.running.remove(delivery.id);
+    worker.running.remove(delivery.id, open.claim);
   }
 }
 
@@ -99,7 +99,8 @@ async function commitEnd(
     await wake(worker, delivery);
     return { kind: 'result', result };
   }
-  worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another attempt counts; this one is kept as superseded');
+  worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another result counts; this attempt is kept as superseded');
+  await closeAs(worker, open, 'superseded');
   return resultOfOther(worker, delivery);
 }
 

@@ -10,7 +10,8 @@ export interface RunningRun {
 
 export interface RunningRuns {
   add(id: string, run: RunningRun): void;
-  remove(id: string): void;
+  /** Forgets an attempt; one that has come in its place stays. */
+  remove(id: string, claim: string): void;
   get(id: string): RunningRun | null;
   ids(): string[];
   /** Ends the script of a run; a run that is not here is somebody else's. */
@@ -21,7 +22,9 @@ export function createRunningRuns(): RunningRuns {
   const runs = new Map<string, RunningRun>();
   return {
     add: (id, run) => void runs.set(id, run),
-    remove: (id) => void runs.delete(id),
+    remove: (id, claim) => {
+      if (runs.get(id)?.claim === claim) runs.delete(id);
+    },
     get: (id) => runs.get(id) ?? null,
     ids: () => [...runs.keys()],
     cancel: (id) => runs.get(id)?.cancel.abort('cancelled'),

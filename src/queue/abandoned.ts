@@ -3,6 +3,7 @@ import { moveStalledJobsToWait } from 'bullmq/dist/esm/scripts/moveStalledJobsTo
 import { limits } from '../job/limits.ts';
 import { keys } from '../redis/keys.ts';
 import { runScript, script } from '../redis/script.ts';
+import { oneLine } from '../service/errors.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
 
@@ -30,12 +31,23 @@ ${moveStalledJobsToWait.content}
 /** Queues again the runs that workers left without a lock. Any number of servers may do so at once. */
 export async function requeueAbandoned(queues: Queues): Promise<void> {
   for (const platform of await knownPlatforms(queues)) {
-    const queue = platformQueue(queues, platform);
-    // The bound on worker deaths is builder's own, checked at the claim; BullMQ's never decides.
-    const ofBull = [Number.MAX_SAFE_INTEGER, queue.toKey(''), Date.now(), limits.stalledIntervalMs];
-    const ofGuard = [limits.redisSilentMs, limits.lockDurationMs];
-    const names = [...BULL_KEYS.map((name) => queue.toKey(name)), keys.awake];
-    const ids = (await runScript(queues.redis, abandonedScript, names, [...ofBull, ...ofGuard])) as string[];
-    for (const run of ids) queues.logger.warn({ run, platform }, 'its worker is silent; the run is queued again');
+    await requeueOf(queues, platform).catch((cause: unknown) => queues.logger.debug({ platform, error: oneLine(cause) }, 'abandoned runs'));
   }
+}
+
+/** Whether Redis could not be asked within the last lock duration, as far as servers know: then a missing lock tells nothing of a worker. */
+export async function wasSilent({ redis }: Queues): Promise<boolean> {
+  const [[at, since], [seconds = 0]] = await Promise.all([redis.hmget(keys.awake, 'at', 'since'), redis.time()]);
+  const nowMs = Number(seconds) * 1000;
+  return nowMs - Number(at ?? 0) > limits.redisSilentMs || nowMs - Number(since ?? 0) < limits.lockDurationMs;
+}
+
+async function requeueOf(queues: Queues, platform: string): Promise<void> {
+  const queue = platformQueue(queues, platform);
+  // The bound on worker deaths is builder's own, checked at the claim; BullMQ's never decides.
+  const ofBull = [Number.MAX_SAFE_INTEGER, queue.toKey(''), Date.now(), limits.stalledIntervalMs];
+  const ofGuard = [limits.redisSilentMs, limits.lockDurationMs];
+  const names = [...BULL_KEYS.map((name) => queue.toKey(name)), keys.awake];
+  const ids = (await runScript(queues.redis, abandonedScript, names, [...ofBull, ...ofGuard])) as string[];
+  for (const run of ids) queues.logger.warn({ run, platform }, 'its worker is silent; the run is queued again');
 }

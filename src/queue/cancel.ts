@@ -7,6 +7,7 @@ import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { wakeFollowers } from '../redis/wake.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { wasSilent } from './abandoned.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { reopenScript, requestCancelScript } from './record-scripts.ts';
 import { commitResult, readRecord } from './records.ts';
@@ -51,13 +52,19 @@ export async function settleCancel(queues: Queues, id: string): Promise<void> {
     return;
   }
   if ((await queues.redis.exists(bullLockKey(runQueue(record.spec.platform), id))) === 1) return;
+  const last = record.attempts.at(-1);
+  const isOpen = last !== undefined && last.outcome === null;
+  // Its worker may live, and have had no chance to renew its lock.
+  if (isOpen && (await wasSilent(queues))) return;
+  const result = await cancelledResult(queues, record);
+  const end = { finishedAt: result.finishedAt, outcome: 'superseded' as const, exitCode: null, signal: null, killed: [] };
   const committed = await commitResult(queues.redis, {
     spec: record.spec,
     token: '',
     attempt: record.attempts.length,
-    claim: record.attempts.at(-1)?.claim ?? null,
-    result: await cancelledResult(queues, record),
-    end: null,
+    claim: last?.claim ?? null,
+    result,
+    end: isOpen ? end : null,
   });
   if (committed === 'superseded') return;
   // A job that a worker took at this very moment stays: its claim finds the result and adopts it.

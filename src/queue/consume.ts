@@ -5,13 +5,13 @@ import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
 import type { RunRecord, RunResult } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
-import { BULL_PREFIX, bullActiveKey, bullLockKey, bullWaitKey, keys, runQueue } from '../redis/keys.ts';
+import { BULL_PREFIX, bullActiveKey, bullLockKey, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
 import { bullFailure } from './cancel.ts';
-import { holdScript, retakeScript } from './record-scripts.ts';
-import { restoreRun } from './records.ts';
+import { keepLocks, type Locks, restoreHeld } from './locks.ts';
+import { holdScript } from './record-scripts.ts';
 import { delayRun } from './retries.ts';
 
 /** A run that BullMQ handed to this worker, under a lock that is renewed while `handle` has not resolved. */
@@ -49,8 +49,7 @@ export interface Consumer {
 }
 
 export function consumeRuns(o: ConsumeOptions): Consumer {
-  const held: Held = new Map();
-  const worker: Worker = new Worker(runQueue(o.platform), (job: Job, token?: string) => process(o, held, worker, job, token ?? ''), {
+  const worker: Worker = new Worker(runQueue(o.platform), (job: Job, token?: string) => process(o, locks, worker, job, token ?? ''), {
     connection: o.connection,
     prefix: BULL_PREFIX,
     concurrency: o.concurrency,
@@ -62,7 +61,7 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
     skipLockRenewal: true,
     drainDelay: 5,
   });
-  const renewal = renewLocks(o, held, worker);
+  const locks = keepLocks({ ...o, extend: (ids, tokens) => worker.extendJobLocks(ids, tokens, limits.lockDurationMs) });
   worker.on('error', (cause) => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue'));
   return {
     platform: o.platform,
@@ -70,22 +69,21 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
     resume: () => worker.resume(),
     close: async () => {
       await worker.close();
-      renewal.stop();
+      locks.stop();
     },
   };
 }
 
-type Held = Map<string, { job: Job; token: string; lost: AbortController }>;
-
-async function process(o: ConsumeOptions, held: Held, worker: Worker, job: Job, token: string): Promise<object> {
+async function process(o: ConsumeOptions, locks: Locks, worker: Worker, job: Job, token: string): Promise<object> {
   const id = job.id ?? '';
   if (!RUN_ID_PATTERN.test(id)) throw bullFailure({ ...RUBBISH, reason: 'rubbish: this job was not made by builder' });
-  const lost = new AbortController();
-  held.set(id, { job, token, lost });
+  const mine = await locks.add({ id, job, token });
+  // This very worker has it, and goes on with it.
+  if (mine === null) throw new WaitingError();
   try {
     const { attemptsMade } = job;
-    const restoring = (record: RunRecord): Promise<void> => restore(o, record, job, token);
-    const handled = await handle(o, { id, platform: o.platform, token, attemptsMade, lost: lost.signal, restore: restoring });
+    const restore = (record: RunRecord): Promise<void> => restoreHeld(o.connection, o.logger, mine, record);
+    const handled = await handle(o, { id, platform: o.platform, token, attemptsMade, lost: mine.lost.signal, restore });
     switch (handled.kind) {
       case 'back':
         if (handled.delayMs !== undefined) {
@@ -101,7 +99,7 @@ async function process(o: ConsumeOptions, held: Held, worker: Worker, job: Job, 
         return { outcome: 'succeeded', attempt: handled.result.attempt };
     }
   } finally {
-    held.delete(id);
+    locks.remove(mine);
   }
 }
 
@@ -114,11 +112,6 @@ async function handle(o: ConsumeOptions, delivery: Delivery): Promise<Handled> {
     await new Promise((resolve) => setTimeout(resolve, limits.faultPauseMs));
     return { kind: 'back' };
   }
-}
-
-async function restore(o: ConsumeOptions, record: RunRecord, { name, data, opts }: Job, token: string): Promise<void> {
-  const answer = await restoreRun(o.connection, record, { token, name, data, opts });
-  if (answer === 'restored') o.logger.warn({ run: record.spec.id }, 'Redis had lost this run while it is executed; it has it again');
 }
 
 const RUBBISH: RunResult = {
@@ -152,47 +145,4 @@ async function giveBack(worker: Worker, o: ConsumeOptions, job: Job, token: stri
     return;
   }
   await o.connection.zadd(worker.toKey('marker'), 0, '0').catch(() => undefined);
-}
-
-/** A round begins when the one before is done, so that an outage leaves one behind. */
-function renewLocks(o: ConsumeOptions, held: Held, worker: Worker): { stop(): void } {
-  const debug = (cause: unknown): void => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'lock');
-  const round = async (): Promise<void> => {
-    const runs = [...held];
-    if (runs.length === 0) return;
-    const [ids, tokens] = [runs.map(([id]) => id), runs.map(([, { token }]) => token)];
-    const expired = await worker.extendJobLocks(ids, tokens, limits.lockDurationMs);
-    await Promise.all(expired.map((id) => retakeLock(o, held, id).catch(debug)));
-  };
-  let timer = setTimeout(function again(): void {
-    round()
-      .catch(debug)
-      .finally(() => {
-        if (!stopped) timer = setTimeout(again, limits.lockRenewMs);
-      });
-  }, limits.lockRenewMs);
-  let stopped = false;
-  return {
-    stop: () => {
-      stopped = true;
-      clearTimeout(timer);
-    },
-  };
-}
-
-/** An expired lock is not a lost run: it is taken again unless somebody else has the run by now. */
-async function retakeLock(o: ConsumeOptions, held: Held, id: string): Promise<void> {
-  const mine = held.get(id);
-  const claim = o.claimOf(id);
-  if (mine === undefined || claim === null) return;
-  const queue = runQueue(o.platform);
-  const answer = await runScript(
-    o.connection,
-    retakeScript,
-    [keys.run(id), bullLockKey(queue, id), bullActiveKey(queue), bullWaitKey(queue)],
-    [id, mine.token, claim.attempt, claim.claim, limits.lockDurationMs],
-  );
-  if (answer === 0) mine.lost.abort('superseded');
-  // A Redis that has lost everything refuses nothing: the attempt goes on, and is known again.
-  if (answer === -1) await restore(o, claim.record, mine.job, mine.token);
 }

@@ -75,11 +75,8 @@ return {'run', n, retries}
 export const commitScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
 local known = redis.call('HGET', KEYS[1], 'result')
-if known then
-  local claim = cjson.decode(known).claim
-  if ARGV[4] ~= '' and claim == ARGV[4] then return 'committed' end
-  return 'already'
-end
+-- The same again, since its answer was lost; or another one, which a server may have made of the same attempt.
+if known then return known == ARGV[5] and 'committed' or 'already' end
 local n = redis.call('HGET', KEYS[1], 'n') or '0'
 if n ~= ARGV[3] then return 'superseded' end
 if ARGV[4] ~= '' and cjson.decode(redis.call('HGET', KEYS[1], 'a' .. n)).claim ~= ARGV[4] then return 'superseded' end
@@ -102,6 +99,7 @@ return 'committed'
 export const closeAttemptScript = script(`
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return -1 end
 if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[1])).claim ~= ARGV[2] then return -1 end
+if ARGV[4] ~= '' and redis.call('HEXISTS', KEYS[1], 'result') == 1 then return -1 end
 local closed = redis.call('HSETNX', KEYS[1], 'e' .. ARGV[1], ARGV[3])
 if ARGV[4] == '' then return 0 end
 -- A dead worker's attempt is closed before a retry of it is counted.
@@ -126,6 +124,18 @@ if not redis.call('LPOS', KEYS[3], ARGV[1]) then
   if redis.call('LREM', KEYS[4], 1, ARGV[1]) == 0 then return 0 end
   redis.call('LPUSH', KEYS[3], ARGV[1])
 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
+return 1
+`);
+
+/**
+ * Gives the lock on a job to the attempt that is open on its run. KEYS run, lock. ARGV token that has the lock, token of the attempt, attempt,
+ * claim, duration (ms) → 1 given | 0 refused
+ */
+export const handOverScript = script(`
+if redis.call('HEXISTS', KEYS[1], 'result') == 1 or redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if redis.call('HGET', KEYS[1], 'n') ~= ARGV[3] or redis.call('HEXISTS', KEYS[1], 'e' .. ARGV[3]) == 1 then return 0 end
+if cjson.decode(redis.call('HGET', KEYS[1], 'a' .. ARGV[3])).claim ~= ARGV[4] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
 return 1
 `);
@@ -176,7 +186,7 @@ export const reopenScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
 if redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 'open' end
 ${NOW}
-redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults')
+redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults', 'retries')
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[3], nowMs, ARGV[1])
 redis.call('ZADD', KEYS[4], nowMs, ARGV[1])

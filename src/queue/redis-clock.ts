@@ -29,14 +29,17 @@ end
 
 /** Mends what a jump of the clock has moved; each call looks once, to be made every second or so. */
 export function createRedisClock(queues: Queues): () => Promise<void> {
-  let last: { redisMs: number; ownMs: number } | null = null;
+  let last: { redisMs: number; ownMs: number; waitMs: number } | null = null;
   return async () => {
     const before = last;
-    const ownMs = performance.now();
+    const askedAtMs = performance.now();
     const redisMs = await keepTimes(queues.redis);
-    last = { redisMs, ownMs };
-    const jumpMs = before === null ? 0 : redisMs - before.redisMs - (ownMs - before.ownMs);
-    if (Math.abs(jumpMs) < limits.clockJumpMsMin) return;
+    const ownMs = performance.now();
+    last = { redisMs, ownMs, waitMs: ownMs - askedAtMs };
+    if (before === null) return;
+    const jumpMs = redisMs - before.redisMs - (ownMs - before.ownMs);
+    // When within the wait Redis looked at its clock is not known: it may have been suspended.
+    if (Math.abs(jumpMs) < limits.clockJumpMsMin + last.waitMs + before.waitMs) return;
     queues.logger.warn(
       { jumpMs: Math.round(jumpMs) },
       'the clock of Redis jumped: sessions and idempotency keys end so much sooner or later, nothing else does',

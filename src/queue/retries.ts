@@ -3,6 +3,7 @@ import { limits } from '../job/limits.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys } from '../redis/keys.ts';
 import { runScript, script } from '../redis/script.ts';
+import { eachRun } from './each-run.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { NOW, olderScript } from './record-scripts.ts';
 import { readRecord } from './records.ts';
@@ -47,14 +48,15 @@ export async function keepTimes(redis: Redis): Promise<number> {
 
 /** Starts what is due. Any number of servers may do so at once. */
 export async function startRetries(queues: Queues): Promise<void> {
-  for (const id of (await runScript(queues.redis, olderScript, [keys.retries], [0, PAGE])) as string[]) {
+  const due = (await runScript(queues.redis, olderScript, [keys.retries], [0, PAGE])) as string[];
+  await eachRun(queues, due, async (id) => {
     const record = await readRecord(queues.redis, id);
     const job = record === null || record.result !== null ? undefined : await platformQueue(queues, record.spec.platform).getJob(id);
     const state = await job?.getState();
     // Its worker is about to delay it; or it runs already, which is forgotten when it has ended.
-    if (state === 'active') continue;
+    if (state === 'active') return;
     // Another server may have started it in this very moment.
     if (state === 'delayed') await job?.promote().catch(() => undefined);
     await runScript(queues.redis, forgetDueScript, [keys.retries], [id]);
-  }
+  });
 }

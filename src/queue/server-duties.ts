@@ -7,6 +7,7 @@ import { oneLine } from '../service/errors.ts';
 import { requeueAbandoned } from './abandoned.ts';
 import { ageWaiting } from './aging.ts';
 import { requeue, settleCancel } from './cancel.ts';
+import { eachRun } from './each-run.ts';
 import type { StoreScript } from './execute.ts';
 import type { Queues } from './queues.ts';
 import { olderScript } from './record-scripts.ts';
@@ -33,12 +34,10 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
   const sweeps = [
     every(limits.sweepIntervalMs, 'identity', queues, checkIdentity),
     every(limits.stalledIntervalMs, 'abandoned runs', queues, () => requeueAbandoned(queues)),
-    every(limits.sweepIntervalMs, 'sweep', queues, async () => {
-      await lookAtClock();
-      await completeAccepting(queues);
-      await settleCancelling(queues);
-      await startRetries(queues);
-    }),
+    every(limits.sweepIntervalMs, 'clock', queues, lookAtClock),
+    every(limits.sweepIntervalMs, 'half-accepted runs', queues, () => completeAccepting(queues)),
+    every(limits.sweepIntervalMs, 'cancellations', queues, () => settleCancelling(queues)),
+    every(limits.sweepIntervalMs, 'retries', queues, () => startRetries(queues)),
     every(STRANDED_SWEEP_MS, 'stranded runs', queues, () => requeueStranded(queues)),
     every(SLOW_SWEEP_MS, 'slow sweep', queues, async () => {
       await completeTicks(queues, missingTicks);
@@ -57,16 +56,16 @@ export function startServerDuties(o: { queues: Queues; storeScript: StoreScript 
 /** Queues the runs whose record was written and whose BullMQ job a crash left out. */
 async function completeAccepting(queues: Queues): Promise<void> {
   const ids = (await runScript(queues.redis, olderScript, [keys.accepting], [limits.acceptingGraceMs, SWEEP_PAGE])) as string[];
-  for (const id of ids) {
+  await eachRun(queues, ids, async (id) => {
     const record = await readRecord(queues.redis, id);
     if (record === null || record.result !== null) await queues.redis.zrem(keys.accepting, id);
     else await requeue(queues, record);
-  }
+  });
 }
 
 async function settleCancelling(queues: Queues): Promise<void> {
   const ids = (await runScript(queues.redis, olderScript, [keys.cancelling], [0, SWEEP_PAGE])) as string[];
-  for (const id of ids) await settleCancel(queues, id);
+  await eachRun(queues, ids, (id) => settleCancel(queues, id));
 }
 
 /** Runs a duty at once and then again and again, never twice at a time; a fault is for the log, the next round tries again. */

@@ -28,7 +28,6 @@ export interface WorkerConfig extends CommonConfig {
   /** Holds the runs' folders; what lies in it belongs to this worker. */
   workDir: string;
   name: string;
-  /** `off`: no control groups are made, whatever the machine allows. */
   /** By their names, as runs ask for them. */
   secrets: ReadonlyMap<string, string>;
   /** Where they were read from: no script is to see these files. */

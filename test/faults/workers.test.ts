@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { limits } from '../../src/job/limits.ts';
 import { bullJobKey, bullLockKey, bullWaitKey, runQueue } from '../../src/redis/keys.ts';
 import { type Pool, processesOf, runFolders, startPool } from '../support/pool.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
@@ -43,6 +44,28 @@ describe('a worker that is suspended', () => {
     expect(await pool.log(id)).toBe('begun\ndone\n');
   });
 
+  it('and has a slot free when it wakes: it takes its own run from the queue, and the script goes on', async () => {
+    const victim = await pool.startWorker('roomy', { platforms: ['roomy'], concurrency: 2 });
+    const go = `${pool.folder.path}/go-roomy`;
+    const id = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo done', { platform: 'roomy', env: { GO: go } });
+    await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
+    victim.child.kill('SIGSTOP');
+    await until(async () => (await pool.run(id)).state === 'waiting', 'the run to wait for another worker');
+    victim.child.kill('SIGCONT');
+    await until(async () => (await pool.run(id)).state === 'running', 'the worker to have it again');
+    // Its lock is renewed all the same: longer than one lives, nobody takes it for dead.
+    const lock = bullLockKey(runQueue('roomy'), id);
+    for (let renewal = 0; renewal < 6; renewal += 1) {
+      await until(async () => (await pool.client.pttl(lock)) < limits.lockDurationMs - 1_000, 'the lock to age');
+      await until(async () => (await pool.client.pttl(lock)) > limits.lockDurationMs - 1_000, 'the lock to be renewed');
+    }
+    writeFileSync(go, '');
+    const run = await pool.finished(id);
+    expect(run).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+    expect(run.attempts).toHaveLength(1);
+    expect(await pool.log(id)).toBe('begun\ndone\n');
+  });
+
   it('and whose run is gone from the queue when it wakes: it ends the script, the run begins anew, and nothing counts as cancelled', async () => {
     const victim = await pool.startWorker('late', { platforms: ['late'], concurrency: 1 });
     const script = 'echo begun; if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; fi; echo done';
@@ -73,6 +96,29 @@ describe('a worker that is suspended', () => {
     // What it said behind the end that counts is no part of the log.
     expect(await pool.run(id)).toMatchObject({ outcome: 'cancelled', log: run.log });
     expect((await pool.log(id)).split('\n')).toHaveLength(run.log.lines + 1);
+  });
+});
+
+describe('a worker that is cut off', () => {
+  it('while its run is cancelled and its script ends: the run shows the one end that counts, and nothing of the other', async () => {
+    const proxy = await proxyOf();
+    await pool.startWorker('apart', { platforms: ['apart'], proxy, concurrency: 1 });
+    const go = `${pool.folder.path}/go-apart`;
+    const script = 'echo begun; echo data > file.txt; until [ -e "$GO" ]; do sleep 0.05; done; echo ended';
+    const id = await pool.submit(script, { platform: 'apart', env: { GO: go } });
+    await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
+    await proxy.set('refuse');
+    await pool.api(`/runs/${id}/cancel`, { method: 'POST', body: {} });
+    const ended = await pool.finished(id);
+    expect(ended).toMatchObject({ outcome: 'cancelled', artifactCount: 0, attempts: [{ outcome: 'superseded' }] });
+    writeFileSync(go, '');
+    await until(() => processesOf(`BUILDER_RUN_ID=${id}`).length === 0, 'the script to end');
+    await proxy.set('pass');
+    await until(() => runFolders(pool, 'apart').length === 0, 'the worker to clear up');
+    await until(() => pool.told('another result counts').some((line) => line.includes(id)), 'the worker to hear of it');
+    expect(await pool.run(id)).toEqual(ended);
+    expect((await pool.api(`/runs/${id}/artifacts`)).json.artifacts).toEqual([]);
+    expect((await pool.api(`/runs/${id}/artifacts?attempt=1`)).json.artifacts).toMatchObject([{ path: 'file.txt' }]);
   });
 });
 

@@ -127,6 +127,25 @@ describeUnder(executors, 'Under %s the output:', (_name, execute) => {
     }
   });
 
+  test('last words on one side are not given up while the other is taken slowly', async () => {
+    let stalled = false;
+    let last = Promise.resolve();
+    const said = { stdout: 0, stderr: '' };
+    const told = await run(execute, "head -c 620000 /dev/zero | tr '\\0' x; echo the last words >&2", {
+      // A disk that stalls for longer than a process that holds the output open would be waited for.
+      onOutput: (source, chunk) => {
+        last = last.then(async () => {
+          if (!stalled) await delay(limits.outputHoldMs + 1_000);
+          stalled = true;
+          if (source === 'stdout') said.stdout += chunk.length;
+          else said.stderr += chunk;
+        });
+        return last;
+      },
+    });
+    expect([told.outputHeld, said]).toEqual([false, { stdout: 620_000, stderr: 'the last words\n' }]);
+  });
+
   test('a taker of output that fails ends the script, and its error is told', async () => {
     const claim = randomUUID();
     const mark = `BUILDER_CLAIM=${claim}`;

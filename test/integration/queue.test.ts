@@ -370,7 +370,34 @@ describe('cancelling', () => {
     await until(async () => (await queue.getJobState(spec.id)) === 'active', 'the run to be active');
     await queues.redis.del(`{builder}:run-test:${spec.id}:lock`);
     await requestCancel(queues, spec.id, null);
-    expect(await getRun(queues, spec.id)).toMatchObject({ state: 'finished', outcome: 'cancelled' });
+    await until(async () => (await getRun(queues, spec.id)).state === 'finished', 'the run to end');
+    expect(await getRun(queues, spec.id)).toMatchObject({ outcome: 'cancelled' });
+  });
+
+  it('that cannot be settled, the store being away, holds up neither another one nor a retry', async () => {
+    const away = openQueues({ redisUrl: redis.url, logger, sealLog: () => Promise.reject(new Error('the store is away')) });
+    const duties = startServerDuties({ queues: away, storeScript });
+    releases.push(async () => {
+      await duties.close();
+      await away.close();
+    });
+    const [stuck, retried] = [specOf(), specOf({ platform: 'other' })];
+    await createRecord(queues.redis, stuck);
+    await queues.redis.zrem(keys.accepting, stuck.id);
+    const lock = `{builder}:run-test:${stuck.id}:lock`;
+    await queues.redis.set(lock, 'one');
+    const start = { claim: 'claim', worker: 'w', startedAt: new Date().toISOString() };
+    await claimAttempt(queues.redis, { id: stuck.id, platform: 'test', token: 'one', attemptsMade: 0, start });
+    await queues.redis.del(lock);
+    await requestCancel(away, stuck.id, null);
+    const delays = [500];
+    consume('other', async (delivery) => {
+      const [delayMs] = delays.splice(0, 1);
+      return delayMs === undefined ? execute(delivery) : { kind: 'back', delayMs };
+    });
+    await submitRun(queues, retried);
+    await until(async () => (await getRun(queues, retried.id)).state === 'finished', 'the retry to be started');
+    expect(await getRun(queues, stuck.id)).toMatchObject({ outcome: null, cancelRequestedAt: expect.any(String) });
   });
 });
 

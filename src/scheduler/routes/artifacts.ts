@@ -53,7 +53,7 @@ async function findArtifacts(
   if (known !== undefined) return known;
   const manifest = await readManifest(store, id, number, claim);
   // The run ended without its worker, which came back with files later: they are no part of the result.
-  if (manifest?.outcome === 'superseded' && attempt === undefined) return new Map();
+  if (attempt === undefined && manifest?.outcome !== record?.result?.outcome) return new Map();
   const byPath = new Map(manifest?.artifacts.map((artifact) => [artifact.path, artifact]));
   if (manifest !== null) kept.set(key, byPath);
   for (const oldest of kept.keys()) if (kept.size > MANIFESTS_KEPT) kept.delete(oldest);
