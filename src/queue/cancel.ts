@@ -10,7 +10,7 @@ import { BuilderError, oneLine } from '../service/errors.ts';
 import { wasSilent } from './abandoned.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { reopenScript, requestCancelScript } from './record-scripts.ts';
-import { commitResult, readRecord } from './records.ts';
+import { commitResult, createRecord, readRecord } from './records.ts';
 import { enqueue } from './submit.ts';
 import { getRun } from './view.ts';
 
@@ -32,11 +32,21 @@ export async function requestCancel(queues: Queues, id: string, reason: string |
   return getRun(queues, id);
 }
 
-/** Asks for every other open run of a run's job on its platform to be cancelled. */
-export async function cancelOthers(queues: Queues, { id, job, platform }: RunSpec, reason: string): Promise<void> {
+/**
+ * Accepts a run, short of queueing it, and asks for the open runs of its job on its platform that were accepted before it to be cancelled.
+ * A run that is known and has ended, or is asked to be cancelled itself, takes nobody's place. Throws `platform-dropped`.
+ */
+export async function takePlace(queues: Queues, spec: RunSpec, reason: string): Promise<void> {
+  const { id, job, platform } = spec;
   if (job === null) return;
-  for (const other of await queues.redis.zrange(keys.openRunsOfJob(platform, job), '0', '-1')) {
-    if (other === id) continue;
+  if ((await createRecord(queues.redis, spec)) === 'known') {
+    const record = await readRecord(queues.redis, id);
+    if (record === null || record.result !== null || record.cancel !== null) return;
+  }
+  const open = await queues.redis.zrange(keys.openRunsOfJob(platform, job), '0', '-1');
+  const [own, ...orders] = await queues.redis.zmscore(keys.runs, [id, ...open]);
+  for (const [n, other] of open.entries()) {
+    if (Number(orders[n]) >= Number(own)) continue;
     await requestCancel(queues, other, reason).catch((cause: unknown) => {
       // It has ended by itself meanwhile.
       if (!(cause instanceof BuilderError) || !['conflict', 'not-found'].includes(cause.code)) throw cause;

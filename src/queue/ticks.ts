@@ -8,7 +8,7 @@ import { tickRunId } from '../job/names.ts';
 import type { Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { cancelOthers } from './cancel.ts';
+import { takePlace } from './cancel.ts';
 import { getJob, listJobs, restartTicks, ticksAreScheduled } from './definitions.ts';
 import { type StoreScript, specsOfJob } from './execute.ts';
 import { droppedPlatforms } from './platform-sets.ts';
@@ -99,7 +99,7 @@ async function submitRuns({ queues, storeScript, definition, tick }: DueTick): P
     const dropped = await droppedPlatforms(queues);
     for (const spec of await specsOfJob(queues, storeScript, { definition, trigger: 'schedule', idOf })) {
       if (dropped.includes(spec.platform)) continue;
-      if (definition.overlap === 'cancel') await cancelOthers(queues, spec, `overlap: the tick of ${at} takes its place`);
+      if (definition.overlap === 'cancel') await takePlace(queues, spec, `overlap: the tick of ${at} takes its place`);
       if ((await submitRun(queues, spec, { alone: definition.overlap === 'skip' })) === 'overlap') busy.push(spec.platform);
       else submitted.push(spec.id);
     }

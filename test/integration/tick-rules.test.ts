@@ -3,10 +3,10 @@ import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import type { JobDefinition } from '../../src/job/definition.ts';
 import { limits } from '../../src/job/limits.ts';
 import { newRunId, tickRunId } from '../../src/job/names.ts';
-import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
+import { requestCancel, retryRun, takePlace } from '../../src/queue/cancel.ts';
 import { putJob, removeJob } from '../../src/queue/definitions.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
-import { readRecord, restoreRun } from '../../src/queue/records.ts';
+import { createRecord, readRecord, restoreRun } from '../../src/queue/records.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { putTemplate } from '../../src/queue/templates.ts';
@@ -194,6 +194,37 @@ describe('a tick that meets an open run of its job', () => {
         reason: expect.stringMatching(/^cancelled: overlap: the tick of \d{4}-.*Z takes its place$/),
       });
     expect(await queues.redis.zrange(keys.openRunsOfJob('test', 'cancel'), '0', '-1')).toEqual([newest?.id]);
+  });
+
+  it('and is taken again when a newer one has its place cancels nothing', async () => {
+    const definition = definitionOf('again', { kind: 'never' }, { overlap: 'cancel' });
+    await put(definition);
+    const [older, newer] = [4_000, 2_000].map((agoMs) => {
+      const tickMs = Date.now() - agoMs;
+      return { tickMs, spec: specOf({ id: tickRunId(definition.id, 'test', tickMs), job: 'again' }) };
+    });
+    if (older === undefined || newer === undefined) throw new Error('no ticks');
+    for (const { spec } of [older, newer]) {
+      await takePlace(queues, spec, 'a newer tick');
+      await submitRun(queues, spec);
+    }
+    await addExtraTick(tickQueue(queues), 'again', older.tickMs);
+    startServer();
+    await until(async () => (await ticksOfJob(queues.redis, 'again')).last?.code === 'run', 'the tick to be taken again');
+    expect((await readRecord(queues.redis, older.spec.id))?.result).toMatchObject({
+      outcome: 'cancelled',
+      reason: 'cancelled: a newer tick',
+    });
+    expect(await readRecord(queues.redis, newer.spec.id)).toMatchObject({ result: null, cancel: null });
+  });
+
+  it('at the same moment as another leaves one of the two, and what a server that died had not cancelled is', async () => {
+    const specs = [1, 2, 3].map(() => specOf({ id: newRunId(), job: 'both' }));
+    const [first] = specs;
+    for (const spec of specs) await createRecord(queues.redis, spec);
+    await Promise.all(specs.slice(1).map((spec) => takePlace(queues, spec, 'another tick')));
+    expect(await queues.redis.zrange(keys.openRunsOfJob('test', 'both'), '0', '-1')).toEqual([specs[2]?.id]);
+    expect((await readRecord(queues.redis, first?.id ?? ''))?.result).toMatchObject({ outcome: 'cancelled' });
   });
 
   it('waits behind it otherwise', async () => {
