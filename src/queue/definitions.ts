@@ -15,16 +15,17 @@ const PAST_TOLERANCE_MS = 1_000;
 /** Stores a job and starts its ticks anew. With `onlyNew` a used name throws `name-in-use` and changes nothing. */
 export async function putJob(queues: Queues, definition: JobDefinition, options: { onlyNew: boolean }): Promise<void> {
   const text = JSON.stringify(definition);
+  let former: JobDefinition | null = null;
   if (options.onlyNew) {
     if ((await queues.redis.hsetnx(keys.jobs, definition.name, text)) === 0) {
       throw new BuilderError('name-in-use', `expected a name that is not in use, got ${definition.name} (--replace changes the job)`);
     }
-    await forgetTicks(queues.redis, definition.name);
   } else {
-    const former = await getJob(queues, definition.name);
+    former = await getJob(queues, definition.name);
     await queues.redis.hset(keys.jobs, definition.name, text);
-    for (const tickMs of former === null ? [] : extraTicks(former)) await removeExtraTick(tickQueue(queues), definition.name, tickMs);
   }
+  if (former === null) await forgetTicks(queues.redis, definition.name);
+  else for (const tickMs of extraTicks(former)) await removeExtraTick(tickQueue(queues), definition.name, tickMs);
   await scheduleTicks(queues, definition);
 }
 

@@ -12,7 +12,8 @@ import { followingTick, type Tick } from './tick-jobs.ts';
 import { admitTickScript, noteTickScript } from './tick-scripts.ts';
 
 const FUSE_WINDOW_MS = 60_000;
-const Verdict = z.enum(['run', 'misfire', 'fuse']);
+const Verdict = z.enum(['run', 'misfire', 'fuse', 'gone']);
+type Verdict = z.infer<typeof Verdict>;
 
 const Whole = z.coerce.number().int();
 const StoredTicks = z.object({
@@ -44,8 +45,8 @@ export async function forgetTicks(redis: Redis, name: string): Promise<void> {
   await redis.del(keys.ticks(name), keys.launches(name));
 }
 
-/** Whether a tick may make runs: decided once, and what was missed before it is counted once, however often it is asked. */
-export async function admitTick(queues: Queues, definition: JobDefinition, tick: Tick): Promise<z.infer<typeof Verdict>> {
+/** Whether a tick may make runs: decided once, and what was missed before it is counted once, however often it is asked; `gone` when its job is no more. */
+export async function admitTick(queues: Queues, definition: JobDefinition, tick: Tick): Promise<Verdict> {
   const followingMs = tick.repeats ? await followingTick(tickQueue(queues), tick, definition.schedule) : null;
   const series = followingMs === null ? null : { schedule: definition.schedule, followingMs };
   for (;;) {
@@ -55,10 +56,10 @@ export async function admitTick(queues: Queues, definition: JobDefinition, tick:
     const [answer, age, first] = (await runScript(
       queues.redis,
       admitTickScript,
-      [bullJobKey(TICK_QUEUE, tick.id), keys.ticks(definition.name), keys.launches(definition.name)],
+      [bullJobKey(TICK_QUEUE, tick.id), keys.ticks(definition.name), keys.launches(definition.name), keys.jobs],
       [
         ...[tick.tickMs, stored.countedMs ?? '', judged.verdict, judged.missed, judged.lastMissedMs ?? '', judged.countedMs ?? ''],
-        ...[limits.launchesPerMinuteMax, FUSE_WINDOW_MS],
+        ...[limits.launchesPerMinuteMax, FUSE_WINDOW_MS, definition.name, definition.id],
       ],
     )) as [string, string | undefined, number | undefined];
     if (answer === 'changed') continue;
@@ -68,10 +69,14 @@ export async function admitTick(queues: Queues, definition: JobDefinition, tick:
   }
 }
 
-/** Keeps what became of a tick; `skipped` counts it, once. */
-export async function noteTick(redis: Redis, job: string, o: { tick: Tick; last: LastTick; skipped: boolean }): Promise<void> {
-  const changed = [bullJobKey(TICK_QUEUE, o.tick.id), keys.ticks(job)];
-  await runScript(redis, noteTickScript, changed, [o.tick.tickMs, JSON.stringify(o.last), o.skipped ? 'skipped' : '']);
+/** Keeps what became of a tick, while there is its job; `skipped` counts it, once. */
+export async function noteTick(
+  redis: Redis,
+  { name, id }: JobDefinition,
+  o: { tick: Tick; last: LastTick; skipped: boolean },
+): Promise<void> {
+  const changed = [bullJobKey(TICK_QUEUE, o.tick.id), keys.ticks(name), keys.jobs];
+  await runScript(redis, noteTickScript, changed, [o.tick.tickMs, JSON.stringify(o.last), o.skipped ? 'skipped' : '', name, id]);
 }
 
 async function storedTicks(redis: Redis, name: string): Promise<StoredTicks> {
@@ -81,7 +86,7 @@ async function storedTicks(redis: Redis, name: string): Promise<StoredTicks> {
 interface Told {
   definition: JobDefinition;
   tick: Tick;
-  verdict: z.infer<typeof Verdict>;
+  verdict: Verdict;
   missed: number;
   isFirstHeldBack: boolean;
 }

@@ -1,13 +1,21 @@
 /** The Lua scripts that decide and count ticks. What is decided of a tick is kept with BullMQ's job of it, so that it is decided and counted once. */
 import { script } from '../redis/script.ts';
 
+/** A tick under way must leave nothing of a job that is removed meanwhile, nor to another of its name. KEYS …, jobs. ARGV …, name, id of the definition */
+const GONE = `
+local stored = redis.call('HGET', KEYS[#KEYS], ARGV[#ARGV - 1])
+local isGone = not stored or cjson.decode(stored).id ~= ARGV[#ARGV]
+`;
+
 /**
- * KEYS BullMQ's job of the tick, ticks of the job, launches of the job. ARGV tick (ms), `countedMs` as it was read ('' for none),
+ * KEYS BullMQ's job of the tick, ticks of the job, launches of the job, jobs. ARGV tick (ms), `countedMs` as it was read ('' for none),
  * verdict (run | misfire), newly missed, last of them (ms, '' for none), `countedMs` from now on ('' leaves it), launches allowed,
- * within (ms) → {run | misfire | fuse, new | known, 1 for the first that the fuse holds back within that time} | {changed}: somebody has
- * counted meanwhile
+ * within (ms), name, id of the definition → {run | misfire | fuse, new | known, 1 for the first that the fuse holds back within that time}
+ * | {changed}: somebody has counted meanwhile | {gone}: the job is no more
  */
 export const admitTickScript = script(`
+${GONE}
+if isGone then return {'gone'} end
 local known = redis.call('HGET', KEYS[1], 'builder:verdict')
 if known then return {known, 'known'} end
 if (redis.call('HGET', KEYS[2], 'countedMs') or '') ~= ARGV[2] then return {'changed'} end
@@ -41,8 +49,10 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'builder:
 return {verdict, 'new', first}
 `);
 
-/** KEYS BullMQ's job of the tick, ticks of the job. ARGV tick (ms), LastTick (JSON), `skipped` to count it as such → 1 */
+/** KEYS BullMQ's job of the tick, ticks of the job, jobs. ARGV tick (ms), LastTick (JSON), `skipped` to count it as such, name, id of the definition → 1 | 0 the job is no more */
 export const noteTickScript = script(`
+${GONE}
+if isGone then return 0 end
 redis.call('HSET', KEYS[2], 'last', ARGV[2])
 if ARGV[3] ~= 'skipped' then return 1 end
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSETNX', KEYS[1], 'builder:skipped', 1) == 0 then return 1 end

@@ -57,18 +57,21 @@ export async function completeTicks(queues: Queues, wrong: Map<string, string>):
   }
 }
 
+const NO_SUCH_JOB = { submitted: [], reason: 'no such job any more' };
+
 async function submitTick(queues: Queues, storeScript: StoreScript, job: Job): Promise<object> {
   const tick = tickOfId(job.id ?? '');
   const definition = tick === null ? null : await getJob(queues, tick.job);
   if (tick === null || definition === null) {
     if (tick !== null) await tickQueue(queues).removeJobScheduler(tick.job);
-    return { submitted: [], reason: 'no such job any more' };
+    return NO_SUCH_JOB;
   }
   const due = { queues, storeScript, definition, tick };
   const verdict = definition.paused ? 'paused' : await admitTick(queues, definition, tick);
+  if (verdict === 'gone') return NO_SUCH_JOB;
   const taken: Taken = verdict === 'run' ? await submitRuns(due) : { ...NOTHING, code: verdict };
   const last: LastTick = { at: new Date(tick.tickMs).toISOString(), code: taken.code, detail: taken.detail };
-  await noteTick(queues.redis, definition.name, { tick, last, skipped: taken.skipped });
+  await noteTick(queues.redis, definition, { tick, last, skipped: taken.skipped });
   return taken;
 }
 

@@ -141,7 +141,7 @@ it('a tick that is taken again, as from a server that died with it, is neither j
   expect(await admitTick(queues, definition, tick)).toBe('run');
   expect(await admitTick(queues, { ...definition, misfire: 'skip' }, tick)).toBe('run');
   const last = { at: new Date(tickMs).toISOString(), code: 'overlap', detail: null } as const;
-  for (let n = 0; n < 2; n += 1) await noteTick(queues.redis, 'again', { tick, last, skipped: true });
+  for (let n = 0; n < 2; n += 1) await noteTick(queues.redis, definition, { tick, last, skipped: true });
   expect(await countsOf('again')).toMatchObject({ missed: 1, skipped: 1 });
   expect(await queues.redis.zcard(keys.launches('again'))).toBe(1);
 });
@@ -288,11 +288,47 @@ describe('the open runs of a job', () => {
   });
 });
 
-it('the counts of a job go with it', async () => {
-  await put(definitionOf('gone', { kind: 'never' }));
-  await queues.redis.hset(keys.ticks('gone'), 'missed', 3, 'missedMs', Date.now());
-  expect((await countsOf('gone')).missed).toBe(3);
-  await removeJob(queues, 'gone');
-  await put(definitionOf('gone', { kind: 'never' }));
-  expect((await countsOf('gone')).missed).toBe(0);
+describe('the counts of a job', () => {
+  const inherited = { missed: 3, missedMs: Date.now() };
+
+  it('go with it, and are not inherited by another of its name, however that is put', async () => {
+    for (const onlyNew of [true, false]) {
+      await put(definitionOf('gone', { kind: 'never' }));
+      await queues.redis.hset(keys.ticks('gone'), inherited);
+      expect((await countsOf('gone')).missed).toBe(3);
+      await removeJob(queues, 'gone');
+      expect(await queues.redis.exists(keys.ticks('gone'))).toBe(0);
+      await queues.redis.hset(keys.ticks('gone'), inherited);
+      await putJob(queues, definitionOf('gone', { kind: 'never' }), { onlyNew });
+      expect((await countsOf('gone')).missed).toBe(0);
+      await removeJob(queues, 'gone');
+    }
+  });
+
+  it('stay when it is replaced', async () => {
+    const definition = definitionOf('same', { kind: 'never' });
+    await put(definition);
+    await queues.redis.hset(keys.ticks('same'), inherited);
+    await putJob(queues, definition, { onlyNew: false });
+    expect((await countsOf('same')).missed).toBe(3);
+  });
+
+  it('do not come back when it is removed, or another of its name is put, while a tick is under way', async () => {
+    const definition = definitionOf('gone', { kind: 'never' });
+    const tickMs = Date.now() - limits.tickLateMs - 1_000;
+    const tick = tickOfId(`extra:gone:${tickMs}`);
+    if (tick === null) throw new Error('no tick');
+    const last = { at: new Date(tickMs).toISOString(), code: 'overlap', detail: null } as const;
+    const takeUp = async () => {
+      const verdict = await admitTick(queues, definition, tick);
+      await noteTick(queues.redis, definition, { tick, last, skipped: true });
+      return [verdict, await queues.redis.exists(keys.ticks('gone'))];
+    };
+    await put(definition);
+    expect(await takeUp()).toEqual(['run', 1]);
+    await removeJob(queues, 'gone');
+    expect(await takeUp()).toEqual(['gone', 0]);
+    await put(definitionOf('gone', { kind: 'never' }));
+    expect(await takeUp()).toEqual(['gone', 0]);
+  });
 });
