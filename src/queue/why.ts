@@ -22,18 +22,14 @@ const AHEAD_NAMED = 3;
 export async function getRunWhy(queues: Queues, id: string): Promise<RunWhy> {
   const record = await readRecord(queues.redis, id);
   if (record === null) throw new BuilderError('not-found', `no such run: ${id}`);
-  return runWhy(queues, record);
+  return runWhy(queues, record, await platformFacts(queues, record.spec.platform, await poolFacts(queues)));
 }
 
 export async function getJobWhy(queues: Queues, definition: JobDefinition): Promise<JobWhy> {
   const { name, paused, schedule } = definition;
   const platforms = await platformsLeft(queues, definition);
-  const [known, dropped, workers, ticks] = await Promise.all([
-    knownPlatforms(queues),
-    droppedPlatforms(queues),
-    listWorkers(queues),
-    ticksOfJob(queues.redis, name),
-  ]);
+  const [pool, ticks] = await Promise.all([poolFacts(queues), ticksOfJob(queues.redis, name)]);
+  const { known, dropped, workers } = pool;
   const served = new Set(workers.flatMap((worker) => worker.platforms));
   const nextMs = nextTickOf(definition, Date.now());
   return whyOfJob({
@@ -45,25 +41,32 @@ export async function getJobWhy(queues: Queues, definition: JobDefinition): Prom
       .map((platform) => ({ platform, ...nearestPlatforms({ name: platform, workers, known }) })),
     dropped: platforms.filter((platform) => dropped.includes(platform)),
     // A run may be open on a platform that the job had before.
-    ...(await openRunsOf(queues, name, known)),
+    ...(await openRunsOf(queues, name, pool)),
     ...{ lastTick: ticks.last, ticks: ticks.counts },
   });
 }
 
-async function openRunsOf(queues: Queues, job: string, platforms: string[]): Promise<Pick<JobWhy, 'openRuns' | 'openRun'>> {
+async function openRunsOf(queues: Queues, job: string, pool: PoolFacts): Promise<Pick<JobWhy, 'openRuns' | 'openRun'>> {
   const { redis } = queues;
+  const platforms = pool.known;
   const counts = await Promise.all(platforms.map((platform) => redis.zcard(keys.openRunsOfJob(platform, job))));
   const oldest = platforms.map((platform) => redis.zrange(keys.openRunsOfJob(platform, job), '0', String(limits.infoNextMax - 1)));
   const records = await readRecords(redis, (await Promise.all(oldest)).flat());
   const open = records.filter((record): record is RunRecord => record !== null && record.result === null);
-  const whys = await Promise.all(open.map((record) => runWhy(queues, record)));
-  const openRun = whys.find(({ code }) => code !== 'running') ?? whys[0] ?? null;
+  const whys = await Promise.all(
+    platforms.map(async (platform) => {
+      const ofPlatform = open.filter(({ spec }) => spec.platform === platform);
+      if (ofPlatform.length === 0) return [];
+      const facts = await platformFacts(queues, platform, pool);
+      return Promise.all(ofPlatform.map((record) => runWhy(queues, record, facts)));
+    }),
+  );
+  const openRun = whys.flat().find(({ code }) => code !== 'running') ?? whys.flat()[0] ?? null;
   return { openRuns: counts.reduce((sum, count) => sum + count, 0), openRun };
 }
 
-async function runWhy(queues: Queues, record: RunRecord): Promise<RunWhy> {
-  const place = record.result === null ? await placeOf(queues, record) : NOWHERE;
-  return whyOfRun(record, place, await platformFacts(queues, record.spec.platform));
+async function runWhy(queues: Queues, record: RunRecord, facts: PlatformFacts): Promise<RunWhy> {
+  return whyOfRun(record, record.result === null ? await placeOf(queues, record) : NOWHERE, facts);
 }
 
 const NOWHERE: Place = { kind: 'nowhere' };
@@ -107,13 +110,14 @@ async function waitingPlace({ redis }: Queues, queue: string, id: string): Promi
   return { kind: 'waiting', position: before + 1, ahead };
 }
 
-async function platformFacts(queues: Queues, name: string): Promise<PlatformFacts> {
-  const [known, dropped, workers, isPaused, { running }] = await Promise.all([
-    knownPlatforms(queues),
-    droppedPlatforms(queues),
-    listWorkers(queues),
-    platformQueue(queues, name).isPaused(),
-    countRuns(queues, name),
-  ]);
+type PoolFacts = Pick<PlatformFacts, 'known' | 'workers'> & { dropped: string[] };
+
+async function poolFacts(queues: Queues): Promise<PoolFacts> {
+  const [known, dropped, workers] = await Promise.all([knownPlatforms(queues), droppedPlatforms(queues), listWorkers(queues)]);
+  return { known, dropped, workers };
+}
+
+async function platformFacts(queues: Queues, name: string, { known, dropped, workers }: PoolFacts): Promise<PlatformFacts> {
+  const [isPaused, { running }] = await Promise.all([platformQueue(queues, name).isPaused(), countRuns(queues, name)]);
   return { name, isDropped: dropped.includes(name), isPaused, active: running, workers, known };
 }
