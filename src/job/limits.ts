@@ -46,7 +46,7 @@ export const limits = {
   /** The shortest distance of two ticks of one schedule. */
   everyMsMin: SECOND,
   everyMsMax: 366 * DAY,
-  /** A tick taken later than this is late: longer than servers need to take over one that died with its server (lock and check, 15 s). */
+  /** A tick taken later was missed, if servers were away: longer than they need to take over one that died with its server (15 s). */
   tickLateMs: 20 * SECOND,
   /** Missed ticks of one cron schedule that are counted, for it is one by one and half a millisecond each; then it is «so many at least». */
   missedTicksCountedMax: 500,

@@ -24,6 +24,8 @@ export interface TakenTick {
   /** Ticks up to here have been counted as missed; null when none was. */
   countedMs: number | null;
   nowMs: number;
+  /** For how long servers have been there without a pause. */
+  servedMs: number;
 }
 
 export interface JudgedTick {
@@ -36,10 +38,10 @@ export interface JudgedTick {
 
 /**
  * Of a row of missed ticks only the first is ever made: it stands for all. It counts as missed itself when it is later than
- * limits.tickLateMs. Nothing up to `countedMs` is counted again, so a clock that jumps to and fro adds nothing.
+ * limits.tickLateMs and servers were away since its moment; where they were there they were busy. Nothing up to `countedMs` is counted again, so a clock that jumps to and fro adds nothing.
  */
-export function judgeTick({ misfire, tickMs, series, countedMs, nowMs }: TakenTick): JudgedTick {
-  const isLate = nowMs - tickMs > limits.tickLateMs;
+export function judgeTick({ misfire, tickMs, series, countedMs, nowMs, servedMs }: TakenTick): JudgedTick {
+  const isLate = nowMs - tickMs > Math.max(limits.tickLateMs, servedMs);
   const isCounted = series !== null && countedMs !== null && tickMs <= countedMs;
   const after = series === null ? NONE : ticksBetween(series.schedule, Math.max(tickMs, countedMs ?? tickMs), series.followingMs);
   const counted = isLate && !isCounted ? 1 : 0;

@@ -36,10 +36,16 @@ export async function requeueAbandoned(queues: Queues): Promise<void> {
 }
 
 /** Whether Redis could not be asked within the last lock duration, as far as servers know: then a missing lock tells nothing of a worker. */
-export async function wasSilent({ redis }: Queues): Promise<boolean> {
-  const [[at, since], [seconds = 0]] = await Promise.all([redis.hmget(keys.awake, 'at', 'since'), redis.time()]);
-  const nowMs = Number(seconds) * 1000;
-  return nowMs - Number(at ?? 0) > limits.redisSilentMs || nowMs - Number(since ?? 0) < limits.lockDurationMs;
+export async function wasSilent(queues: Queues): Promise<boolean> {
+  return (await servedMs(queues)) < limits.lockDurationMs;
+}
+
+/** For how long servers have asked Redis without a longer pause, by its clock; 0 when they have just come back, or nothing is known. */
+export async function servedMs({ redis }: Queues): Promise<number> {
+  const [[at, since], [seconds, microseconds]] = await Promise.all([redis.hmget(keys.awake, 'at', 'since'), redis.time()]);
+  const nowMs = Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+  const silentMs = nowMs - Number(at ?? 0);
+  return silentMs > limits.redisSilentMs || silentMs < 0 ? 0 : nowMs - Number(since);
 }
 
 async function requeueOf(queues: Queues, platform: string): Promise<void> {

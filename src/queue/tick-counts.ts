@@ -7,6 +7,7 @@ import { judgeTick } from '../job/tick-rules.ts';
 import type { Redis } from '../redis/connection.ts';
 import { bullJobKey, keys, TICK_QUEUE } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
+import { servedMs } from './abandoned.ts';
 import { type Queues, tickQueue } from './queues.ts';
 import { followingTick, type Tick } from './tick-jobs.ts';
 import { admitTickScript, noteTickScript } from './tick-scripts.ts';
@@ -49,10 +50,12 @@ export async function forgetTicks(redis: Redis, name: string): Promise<void> {
 export async function admitTick(queues: Queues, definition: JobDefinition, tick: Tick): Promise<Verdict> {
   const followingMs = tick.repeats ? await followingTick(tickQueue(queues), tick, definition.schedule) : null;
   const series = followingMs === null ? null : { schedule: definition.schedule, followingMs };
+  const served = await servedMs(queues);
   for (;;) {
     const stored = await storedTicks(queues.redis, definition.name);
     const countedMs = stored.countedMs ?? null;
-    const judged = judgeTick({ misfire: definition.misfire, tickMs: tick.tickMs, series, countedMs, nowMs: Date.now() });
+    const times = { tickMs: tick.tickMs, countedMs, nowMs: Date.now(), servedMs: served };
+    const judged = judgeTick({ misfire: definition.misfire, series, ...times });
     const [answer, age, first] = (await runScript(
       queues.redis,
       admitTickScript,

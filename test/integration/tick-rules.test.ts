@@ -131,6 +131,21 @@ describe('ticks that fall due while every server is down', () => {
   });
 });
 
+it('a late tick runs under misfire skip where servers have been there since its moment, and were busy', async () => {
+  const nowMs = Date.now();
+  const late = async (name: string, awake: { at: number; since: number }) => {
+    const definition = definitionOf(name, { kind: 'never' }, { misfire: 'skip' });
+    await put(definition);
+    await queues.redis.hset(keys.awake, awake);
+    const tick = tickOfId(`extra:${name}:${nowMs - 60_000}`);
+    if (tick === null) throw new Error('no tick');
+    return [await admitTick(queues, definition, tick), (await countsOf(name)).missed];
+  };
+  expect(await late('busy', { at: nowMs, since: nowMs - 3_600_000 })).toEqual(['run', 0]);
+  expect(await late('back', { at: nowMs, since: nowMs - 30_000 })).toEqual(['misfire', 1]);
+  expect(await late('about-to-look', { at: nowMs - 60_000, since: nowMs - 3_600_000 })).toEqual(['misfire', 1]);
+});
+
 it('a tick that is taken again, as from a server that died with it, is neither judged nor counted anew', async () => {
   const definition = definitionOf('again', { kind: 'never' });
   await put(definition);

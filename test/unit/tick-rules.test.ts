@@ -12,7 +12,7 @@ const between = (schedule: Schedule, after: string, before: string) => ticksBetw
 function judged(lateMs: number, given: Partial<TakenTick> = {}) {
   const nowMs = AT + lateMs;
   const series = { schedule: everySecond, followingMs: nextTick(everySecond, nowMs) ?? 0 };
-  return judgeTick({ misfire: 'once', tickMs: AT, series, countedMs: null, nowMs, ...given });
+  return judgeTick({ misfire: 'once', tickMs: AT, series, countedMs: null, nowMs, servedMs: 0, ...given });
 }
 
 describe('a tick', () => {
@@ -32,6 +32,13 @@ describe('a tick', () => {
     const late = { missed: 61, lastMissedMs: AT + 60 * SECOND, countedMs: AT + 60 * SECOND };
     expect(judged(60 * SECOND)).toEqual({ verdict: 'run', ...late });
     expect(judged(60 * SECOND, { misfire: 'skip' })).toEqual({ verdict: 'misfire', ...late });
+  });
+
+  it('later than that runs under either rule while servers were there and busy; those after it were made by nobody', () => {
+    const busy = { missed: 60, lastMissedMs: AT + 60 * SECOND, countedMs: AT + 60 * SECOND };
+    for (const misfire of ['once', 'skip'] as const)
+      expect(judged(60 * SECOND, { misfire, servedMs: 60 * SECOND })).toEqual({ verdict: 'run', ...busy });
+    expect(judged(60 * SECOND, { misfire: 'skip', servedMs: 59 * SECOND })).toMatchObject({ verdict: 'misfire', missed: 61 });
   });
 
   it('of a single moment is missed alone', () => {
