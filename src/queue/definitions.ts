@@ -2,11 +2,13 @@
 import type { ScheduleEntry } from '../job/api.ts';
 import { JobDefinition } from '../job/definition.ts';
 import { formatDuration } from '../job/duration.ts';
+import { tickRunId } from '../job/names.ts';
 import { nextTick, type Period, periodFrom, type Schedule } from '../job/schedule.ts';
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
+import { platformsLeft } from './execute.ts';
 import { type Queues, tickQueue } from './queues.ts';
-import { forgetTicks } from './tick-counts.ts';
+import { forgetTicks, ticksOfJob } from './tick-counts.ts';
 import { addExtraTick, hasExtraTick, hasTicks, removeExtraTick, startTicks, stopTicks } from './tick-jobs.ts';
 
 /** A NEXT this much in the past is the time that the request took on its way, not a mistake. */
@@ -67,10 +69,13 @@ export async function rescheduleJob(queues: Queues, name: string, nextMs: number
   return definition;
 }
 
-/** The same anew, whatever BullMQ has. */
+/** The same anew, whatever BullMQ has, and what is past and was never taken: late as it is. */
 export async function restartTicks(queues: Queues, definition: JobDefinition): Promise<void> {
-  await stopTicks(tickQueue(queues), definition.name);
+  const queue = tickQueue(queues);
+  await stopTicks(queue, definition.name);
   await scheduleTicks(queues, definition);
+  for (const tickMs of extraTicks(definition))
+    if (await isUntaken(queues, definition, tickMs)) await addExtraTick(queue, definition.name, tickMs);
 }
 
 /** Starts what the definition asks of BullMQ; the same call again changes nothing. */
@@ -84,14 +89,23 @@ export async function scheduleTicks(queues: Queues, definition: JobDefinition): 
   }
 }
 
-/** Whether BullMQ has all that scheduleTicks would give it at `nowMs`. */
+/** Whether BullMQ has all that restartTicks would give it at `nowMs`. */
 export async function ticksAreScheduled(queues: Queues, definition: JobDefinition, nowMs: number): Promise<boolean> {
   const queue = tickQueue(queues);
   if (!(await hasTicks(queue, definition.name, repeating(definition), nowMs))) return false;
   for (const tickMs of extraTicks(definition)) {
-    if (tickMs > nowMs && !(await hasExtraTick(queue, definition.name, tickMs))) return false;
+    if (await hasExtraTick(queue, definition.name, tickMs)) continue;
+    if (tickMs > nowMs || (await isUntaken(queues, definition, tickMs))) return false;
   }
   return true;
+}
+
+/** Whether nothing tells of an extra tick, nor of a later one: no run, and nothing that became of it. */
+async function isUntaken(queues: Queues, definition: JobDefinition, tickMs: number): Promise<boolean> {
+  const { last } = await ticksOfJob(queues.redis, definition.name);
+  if (last !== null && Date.parse(last.at) >= tickMs) return false;
+  const runs = (await platformsLeft(queues, definition)).map((platform) => keys.run(tickRunId(definition.id, platform, tickMs)));
+  return runs.length === 0 || (await queues.redis.exists(...runs)) === 0;
 }
 
 /** The first tick after a moment, extra ticks included; null when none will come. */

@@ -35,7 +35,7 @@ export function consumeTicks(queues: Queues, storeScript: StoreScript, connectio
 }
 
 /**
- * Starts the ticks that a crash between a definition and its scheduler left out, and those that a server whose clock was ahead has put too
+ * Starts the ticks that a crash between a definition and its scheduler left out, late if need be, and those that a server whose clock was ahead has put too
  * far ahead; so only by a clock that agrees with Redis's, the one that all servers see. Only what was wrong for the same definition the time
  * before, which `wrong` remembers: somebody may just be scheduling a newer one, and this would put the older back.
  */

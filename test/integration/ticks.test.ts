@@ -5,6 +5,7 @@ import { getJob, nextTickOf, putJob, removeJob, rescheduleJob } from '../../src/
 import { patternOf } from '../../src/queue/pattern.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
+import { ticksOfJob } from '../../src/queue/tick-counts.ts';
 import { completeTicks } from '../../src/queue/ticks.ts';
 import { listRuns } from '../../src/queue/view.ts';
 import { keys } from '../../src/redis/keys.ts';
@@ -126,6 +127,32 @@ describe('a schedule', () => {
     expect((await tickQueue(queues).getDelayed()).map((job) => job.id)).toEqual([`repeat:half:${nextTickOf(definition, Date.now())}`]);
     await completeTicks(queues, missing);
     expect(missing.size).toBe(0);
+  });
+
+  it('with a single moment that a crash left without its tick gets it late, once, under its misfire rule', async () => {
+    const atMs = Date.now() - 60_000;
+    const missing = new Map<string, string>();
+    const complete = async () => {
+      for (let n = 0; n < 2; n += 1) await completeTicks(queues, missing);
+    };
+    const ticks = () => tickQueue(queues).getJobCountByTypes('active', 'wait', 'delayed', 'prioritized', 'completed');
+    for (const misfire of ['once', 'skip'] as const) {
+      const definition = definitionOf(misfire, { kind: 'at', atMs }, { misfire });
+      await queues.redis.hset(keys.jobs, misfire, JSON.stringify(definition));
+    }
+    await complete();
+    expect(await ticks()).toBe(2);
+    startServer();
+    const lastOf = async (job: string) => (await ticksOfJob(queues.redis, job)).last;
+    for (const job of ['once', 'skip']) await until(async () => (await lastOf(job)) !== null, `the tick of ${job}`);
+    expect([(await lastOf('once'))?.code, (await lastOf('skip'))?.code]).toEqual(['run', 'misfire']);
+    expect([(await runsOf('once')).length, (await runsOf('skip')).length]).toEqual([1, 0]);
+    await until(async () => (await tickQueue(queues).getCompletedCount()) === 2, 'both ticks to end');
+    // BullMQ forgets a tick in the course of time: then its run, or what became of it, tells that it was taken.
+    await tickQueue(queues).clean(0, 10, 'completed');
+    await queues.redis.hdel(keys.ticks('once'), 'last');
+    await complete();
+    expect([await ticks(), missing.size]).toEqual([0, 0]);
   });
 
   it('whose next tick a clock that was ahead has put a day too far gets it back', async () => {
