@@ -1,7 +1,7 @@
 /** What a script left becomes artifacts: one pass hashes, and only content that the store does not know is sent. */
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import picomatch from 'picomatch';
 import { ContentMismatch, type Store } from '../src/artifacts/store.ts';
@@ -56,6 +56,11 @@ export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
 async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<string[]> {
   const globs = o.globs.map((glob) => ({ glob, matches: picomatch(glob, { dot: true }), used: false }));
   const chosen: string[] = [];
+  // A script without a sandbox may have put a link in the place of its folder.
+  if (!(await isFolder(o.folder))) {
+    notes.add('a folder that is gone', 'the folder of the run is gone, or is no folder any more: no file of it is stored');
+    return [];
+  }
   for await (const found of walkFolder(o.folder)) {
     if (found.kind === 'other') {
       notes.add(`skipped ${found.what}`, `skipped ${found.path}: ${found.what} are not stored`);
@@ -73,6 +78,13 @@ async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<stri
   }
   for (const { glob, used } of globs) if (!used) notes.add('patterns that match nothing', `no file matches --artifact ${glob}`);
   return chosen;
+}
+
+function isFolder(path: string): Promise<boolean> {
+  return lstat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 interface FileOptions {

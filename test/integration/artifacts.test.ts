@@ -1,5 +1,16 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
@@ -100,6 +111,15 @@ describe('collecting', () => {
     expect(artifacts[3]).toEqual({ path: 'tool', bytes: 1, mode: 0o755, sha256: sha256Of('x'), input: null, sameAs: null });
     for (const { sha256, bytes } of artifacts) expect(await store.statBlob(sha256)).toBe(bytes);
     expect(log).toEqual([]);
+  });
+
+  it.each(['a link to another folder', 'nothing'])('stores nothing, and says so, where %s is in the place of the folder', async (what) => {
+    mkdirSync(`${home}-elsewhere`);
+    writeFileSync(`${home}-elsewhere/not-of-the-run`, '');
+    rmSync(home, { recursive: true });
+    if (what !== 'nothing') symlinkSync(`${home}-elsewhere`, home);
+    expect(await collect()).toEqual([]);
+    expect(log).toEqual(['the folder of the run is gone, or is no folder any more: no file of it is stored']);
   });
 
   it('stores a script that changed itself', async () => {
