@@ -1,10 +1,10 @@
 /**
- * The folders of dead workers, taken by one living worker each. A folder belongs to who is named in its file `owner`; where that one
- * is dead, to the first who adds a file that names an heir; where the heir is dead too, to the first heir of the heir. A folder so
- * taken gets a name that no worker has and nobody uses twice, so that the old one is free.
+ * The folders of dead workers, taken by one living worker each. A folder belongs to who is named in its file `owner`, or, once it was
+ * taken, in the name of that file: `taken-…`. Who renames it has the folder; that needs no room, which a dead run may have used up.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { lstat, readdir, rename, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { lstat, open, readdir, readlink, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf } from '../src/artifacts/durable-files.ts';
 import { oneLine } from '../src/service/errors.ts';
@@ -32,6 +32,7 @@ export interface LeftFolder {
 }
 
 const IDENTITY_BYTES_MAX = 1024;
+const TAKEN = /^taken-(\d+)-(\d+)-(.+)$/;
 
 /** Takes what is below `root` and whose owner is dead, for the process of this identity, and ends what lives of its runs. */
 export async function takeLeftFolders(root: string, identity: string): Promise<LeftFolder[]> {
@@ -43,35 +44,59 @@ export async function takeLeftFolders(root: string, identity: string): Promise<L
   return left;
 }
 
+/** Those by whom a folder was taken: one, and more where scripts could write there. */
+export async function takersOf(folder: string): Promise<string[]> {
+  return (await readdir(folder)).filter((name) => TAKEN.test(name)).sort();
+}
+
 /** The new path; null for what somebody living has, or took first. Never follows a link: scripts may write here under some sandboxes. */
 async function takeOne(root: string, entry: string, identity: string): Promise<string | null> {
-  const path = join(root, entry);
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+  // What cannot be opened is no folder of a worker, or of another user's.
+  const folder = await open(join(root, entry), O_RDONLY | O_DIRECTORY | O_NOFOLLOW).catch(() => null);
+  if (folder === null) return null;
   try {
-    if (!(await isFolder(path)) || !(await inherit(path, identity))) return null;
-    const taken = join(root, `~${randomBytes(8).toString('hex')}`);
+    // Not by its path, where a new folder may be at any moment: others take folders too.
+    if (!(await inherit(`/proc/self/fd/${folder.fd}`, identity))) return null;
+    const [path, taken] = [await readlink(`/proc/self/fd/${folder.fd}`), join(root, `~${randomBytes(8).toString('hex')}`)];
     await rename(path, taken);
     return taken;
   } catch (cause) {
     if (codeOf(cause) === 'ENOENT') return null;
     throw cause;
+  } finally {
+    await folder.close();
   }
 }
 
-async function inherit(path: string, identity: string): Promise<boolean> {
-  const owner = await readRegular(join(path, 'owner'), IDENTITY_BYTES_MAX);
-  // Without an owner it is being made this very moment, unless it holds runs.
-  if (owner === null) return (await isFolder(join(path, 'runs'))) && (await linkOnce(join(path, 'owner'), identity));
-  for (let holder = owner, generation = 1; !(await isAlive(holder)); generation += 1) {
-    const heir = join(path, `heir-${generation}-${createHash('sha256').update(holder).digest('hex').slice(0, 16)}`);
-    if (await linkOnce(heir, identity)) {
-      if ((await readRegular(join(path, 'owner'), IDENTITY_BYTES_MAX)) === owner) return true;
-      // Another start has taken the folder that was here, and this is a new one.
-      await rm(heir, { force: true });
-      return false;
-    }
-    holder = (await readRegular(heir, IDENTITY_BYTES_MAX)) ?? holder;
+async function inherit(folder: string, identity: string): Promise<boolean> {
+  const ownerPath = join(folder, 'owner');
+  const owner = await readRegular(ownerPath, IDENTITY_BYTES_MAX);
+  const takers = await takersOf(folder);
+  const [taken] = takers;
+  if (owner === null && taken === undefined) {
+    // It is being made this very moment, or a rename hid the name from this look; unless it holds runs and still has no name.
+    if (!(await isFolder(join(folder, 'runs'))) || !(await linkOnce(ownerPath, identity))) return false;
+    if ((await takersOf(folder)).length === 0) return true;
+    await rm(ownerPath, { force: true });
+    return false;
   }
+  const holders = [...(owner === null ? [] : [owner]), ...takers.map(identityIn)];
+  for (const holder of holders) if (await isAlive(holder)) return false;
+  const [pid, start, boot] = identity.split(' ');
+  const [theirs, mine] = [taken === undefined ? ownerPath : join(folder, taken), join(folder, `taken-${pid}-${start}-${boot}`)];
+  const text = await readRegular(theirs, IDENTITY_BYTES_MAX);
+  if (taken === undefined && text !== owner) return false;
+  await rename(theirs, mine);
+  if ((await readRegular(mine, IDENTITY_BYTES_MAX)) === text) return true;
+  // The dead one's was taken between the look and the rename; this was of a start that is about to see so.
+  await rm(mine, { force: true });
   return false;
+}
+
+function identityIn(taken: string): string {
+  const [, pid, start, boot] = TAKEN.exec(taken) ?? [];
+  return `${pid} ${start} ${boot}`;
 }
 
 /** First the processes of the runs, then their control groups. */

@@ -70,6 +70,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
   });
   const folder = await takeWorkFolder(config.workDir, flags.name ?? config.name, flags.name === undefined);
   life.onRelease('work folder', folder.release);
+  for (const one of folder.gone) logger.warn(one, 'the disk is full: removed of a run of a dead worker, for room to start');
   try {
     const redis = connect(config.redisUrl, 'patient');
     const quick = connect(config.redisUrl, 'command');

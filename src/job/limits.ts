@@ -127,8 +127,10 @@ export const limits = {
   faultsMax: 5,
   /** How long a worker tries to store a finished attempt while the store or Redis is away before the run is `lost`; what a dead one left, until the next start. */
   storeOutageMsMax: 30 * MINUTE,
-  /** What a dead worker left of a run is kept from one start to the next for so long while Redis or the store is away: a disk must not fill for ever. */
+  /** What a dead worker left of a run, and a start could not store since Redis or the store was away for too long, is not kept for another if it is older: a disk must not fill for ever. */
   leftAttemptMsMax: 7 * DAY,
+  /** Room that a starting worker makes at a time on a disk that dead ones' runs have filled: its folder and the trial of a sandbox need a few blocks. */
+  startRoomBytes: 64 * KIB,
   /** How long a worker waits for room in a full store before the run ends without its artifacts. */
   storeFullMsMax: 20 * SECOND,
   /** Pause before a fault of the store or Redis is tried again. */

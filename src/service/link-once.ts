@@ -4,8 +4,8 @@ import { link, rm, writeFile } from 'node:fs/promises';
 /** False where there is one already, which stays as it is; mode 0600. Throws the system's error. */
 export async function linkOnce(path: string, text: string): Promise<boolean> {
   const temporary = `${path}.${process.pid}.new`;
-  await writeFile(temporary, text, { mode: 0o600 });
   try {
+    await writeFile(temporary, text, { mode: 0o600 });
     await link(temporary, path);
     return true;
   } catch (cause) {

@@ -157,4 +157,21 @@ onDisks('a full disk', () => {
     expect(await pool.finished(id)).toMatchObject({ outcome: 'succeeded' });
     expect(await pool.log(id)).toContain('8001\n');
   });
+
+  it('of the worker, filled by a run of one that was killed: the next one makes room, keeps the log, and takes runs', async () => {
+    const place = { workDir: `${disks.worker?.path}/filled`, platforms: ['filled'] };
+    const filled = `${pool.folder.path}/filled`;
+    const worker = await pool.startWorker('filled', place);
+    const script = 'echo said; if [ $BUILDER_ATTEMPT = 1 ]; then cat /dev/zero > big 2> /dev/null || true; : > "$FILLED"; sleep 300; fi';
+    const id = await pool.submit(script, { platform: 'filled', env: { FILLED: filled } });
+    await until(() => existsSync(filled), 'the disk to be full');
+    worker.child.kill('SIGKILL');
+    await worker.ended;
+    const next = await pool.startWorker('filled', place);
+    expect(next.stderr).toMatch(/removed of a run of a dead worker, for room to start/);
+    expect(await pool.finished(id)).toMatchObject({ outcome: 'succeeded', attempt: 2, worker: 'filled' });
+    await until(() => readdirSync(place.workDir).join() === 'filled', 'what was left to be seen to');
+    expect((await pool.log(id, '?attempt=1')).split('\n')).toEqual(expect.arrayContaining(['said', expect.stringMatching(/is gone/)]));
+    expect(await pool.log(id)).toContain('said\n');
+  });
 });

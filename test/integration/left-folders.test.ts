@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
@@ -7,6 +7,7 @@ import { identityOf } from '../../src/service/process-identity.ts';
 import { takeLeftFolders } from '../../workers/left-folders.ts';
 import { readLeftSpool } from '../../workers/left-spool.ts';
 import { takeWorkFolder } from '../../workers/work-folder.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
 
 const BUILT = fileURLToPath(new URL('../../dist/workers/work-folder.js', import.meta.url));
@@ -43,6 +44,8 @@ function workerFolder(root: string, name: string, owner: string | null): string 
   return `${root}/${name}`;
 }
 
+const takenName = (identity: string): string => `taken-${identity.replaceAll(' ', '-')}`;
+
 describe('a worker that starts', () => {
   it.each([
     ['is dead', DEAD],
@@ -67,11 +70,25 @@ describe('a worker that starts', () => {
     expect(await takeLeftFolders(root, mine)).toHaveLength(1);
   });
 
-  it('takes what a start that died held, and that of its heir', async () => {
+  it('takes what a start that died held, and the one after that, with one file that says whose it is', async () => {
     const root = newRoot();
     workerFolder(root, 'dead', DEAD);
-    for (const heir of ['4000001 1 b', '4000002 1 b', mine]) expect(await takeLeftFolders(root, heir)).toHaveLength(1);
+    for (const taker of ['4000001 1 b', '4000002 1 b', mine]) {
+      const [taken] = await takeLeftFolders(root, taker);
+      // Whoever took it before is not kept: nothing piles up.
+      expect(readdirSync(taken?.path ?? '').sort()).toEqual(['runs', takenName(taker)]);
+    }
     expect(await takeLeftFolders(root, '4000003 1 b')).toEqual([]);
+  });
+
+  it('leaves alone what a living one has taken, and does not get its name before it is moved away', async () => {
+    const root = newRoot();
+    const folder = workerFolder(root, 'host', DEAD);
+    renameSync(`${folder}/owner`, `${folder}/${takenName(mine)}`);
+    const before = readdirSync(folder).sort();
+    expect(await takeLeftFolders(root, '4000001 1 b')).toEqual([]);
+    await expect(takeWorkFolder(root, 'host', false)).rejects.toThrow('expected a worker name that is not in use');
+    expect(readdirSync(folder).sort()).toEqual(before);
   });
 
   it('leaves alone the folder of a living neighbour, one that is being made, and what links elsewhere', async () => {
@@ -136,7 +153,7 @@ describe('a worker that starts', () => {
       names(folder, kind).map((name) => readFileSync(`${folder}/${name}`, 'utf8'));
     for (const { path, left, identity } of taken) {
       expect(contents(path, 'owner')).toEqual([identity]);
-      for (const folder of left) expect(contents(folder, 'heir')).toEqual([identity]);
+      for (const folder of left) expect(names(folder, 'taken')).toEqual([takenName(identity)]);
     }
     const all = taken.flatMap(({ path, left }) => [path, ...left]).map((path: string) => path.slice(root.length + 1));
     expect(all.sort()).toEqual(readdirSync(root).sort());
@@ -177,6 +194,68 @@ function startTaker(program: string): Taker {
     ended,
   };
 }
+
+const disks = { blocks: smallDisk(4), files: smallDisk(4, 100) };
+afterAll(() => Object.values(disks).forEach((disk) => void disk?.remove()));
+
+/** Until there is no room. */
+function fill(file: (n: number) => string): void {
+  for (let n = 0; n < 10_000; n += 1) {
+    try {
+      writeFileSync(file(n), Buffer.alloc(4096), { flag: 'a' });
+    } catch {
+      return;
+    }
+  }
+  throw new Error('the disk did not become full');
+}
+
+(disks.blocks === null || disks.files === null ? describe.skip : describe)('a worker that starts on a full disk', () => {
+  it.each([
+    ['one large file', 'blocks', () => 'big'],
+    ['many files', 'files', (n: number) => `small-${n}`],
+  ] as const)('of %s among a dead one’s temporary files removes these, and no more', async (_, kind, nameOf) => {
+    const root = disks[kind]?.path ?? '';
+    const attempt = `${workerFolder(root, 'host', DEAD)}/runs/${RUN}-1-ab12`;
+    for (const folder of ['home', 'tmp']) mkdirSync(`${attempt}/${folder}`);
+    for (const file of ['home/kept', 'log.ndjson']) writeFileSync(`${attempt}/${file}`, 'kept');
+    fill((n) => `${attempt}/tmp/${nameOf(n)}`);
+    const { name, left, gone } = await takeWorkFolder(root, 'host', false);
+    const path = left[0]?.attempts[0]?.path ?? '';
+    expect(name).toBe('host');
+    expect(gone.map((one) => one.path)).toEqual([`${path}/tmp`]);
+    expect(readdirSync(path).sort()).toEqual(['home', 'log.ndjson']);
+    rmSync(`${root}/host`, { recursive: true });
+    rmSync(left[0]?.path ?? '', { recursive: true });
+  });
+
+  it('removes the largest home that no run can live in any more, and a log only where nothing else is left', async () => {
+    const root = disks.blocks?.path ?? '';
+    const runs = `${workerFolder(root, 'host', DEAD)}/runs`;
+    const [large, small] = [`${runs}/${RUN}-1-ab12`, `${runs}/${RUN}-2-ab13`];
+    for (const attempt of [large, small]) {
+      mkdirSync(`${attempt}/home`, { recursive: true });
+      writeFileSync(`${attempt}/home/file`, Buffer.alloc(8192));
+      writeFileSync(`${attempt}/log.ndjson`, 'kept');
+    }
+    fill(() => `${large}/home/file`);
+    const first = await takeWorkFolder(root, 'host', false);
+    expect(first.gone.map(({ path }) => path.slice(first.left[0]?.path.length))).toEqual([`/runs/${RUN}-1-ab12/home`]);
+    // Another dies there with its log alone.
+    for (const folder of [first.path, first.left[0]?.path ?? '']) rmSync(folder, { recursive: true });
+    const log = `${workerFolder(root, 'host', DEAD)}/runs/${RUN}-1-ab12/log.ndjson`;
+    fill(() => log);
+    const second = await takeWorkFolder(root, 'host', false);
+    expect(second.gone.map(({ path }) => path.split('/').at(-1))).toEqual(['log.ndjson']);
+  });
+
+  it('says so where there is nothing to remove', async () => {
+    const root = `${disks.files?.path}/other`;
+    mkdirSync(root);
+    fill((n) => `${disks.files?.path}/filler-${n}`);
+    await expect(takeWorkFolder(root, 'host', false)).rejects.toThrow(/expected a folder that can be written .*no space left/);
+  });
+});
 
 describe('the log’s file that a dead worker left', () => {
   const line = (n: number, text = `text ${n}`): string => `${JSON.stringify({ line: n, atMs: n, source: 'stdout', text })}\n`;

@@ -8,12 +8,16 @@ export interface SmallDisk {
   remove(): void;
 }
 
-/** Null where none can be mounted, which a line tells. */
-export function smallDisk(mebibytes: number): SmallDisk | null {
+/** Null where none can be mounted, which a line tells. `files`: how many it can hold, folders too. */
+export function smallDisk(mebibytes: number, files?: number): SmallDisk | null {
   const folder = tempFolder();
   const path = `${folder.path}/disk`;
   mkdirSync(path);
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'builder-test', path], { encoding: 'utf8' });
+  const mounted = spawnSync(
+    'mount',
+    ['-t', 'tmpfs', '-o', `size=${mebibytes}m${files === undefined ? '' : `,nr_inodes=${files}`}`, 'builder-test', path],
+    { encoding: 'utf8' },
+  );
   if (mounted.status !== 0) {
     process.stderr.write(`skipped: a full disk: no tmpfs can be mounted (${(mounted.stderr || String(mounted.error)).trim()})\n`);
     folder.remove();
