@@ -3,11 +3,13 @@ import { lstat } from 'node:fs/promises';
 import { readManifest, writeManifest } from '../src/artifacts/manifest.ts';
 import type { Store } from '../src/artifacts/store.ts';
 import type { Artifact, LogDigest } from '../src/job/artifact.ts';
+import { limits } from '../src/job/limits.ts';
 import type { RunRecord, RunSpec } from '../src/job/run.ts';
 import { sealLog } from '../src/logs/seal.ts';
-import { readRecord } from '../src/queue/records.ts';
+import { isAttemptHeld, readRecord } from '../src/queue/records.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import { oneLine } from '../src/service/errors.ts';
+import { pause } from '../src/service/lifecycle.ts';
 import type { Logger } from '../src/service/logger.ts';
 import { collectArtifacts } from './artifact-collector.ts';
 import { type AttemptFacts, attemptManifest } from './attempt-manifest.ts';
@@ -24,11 +26,15 @@ export interface SalvageContext {
   until: AbortSignal;
 }
 
-export type Salvaged = { lines: number; artifacts: number } | { nothing: string };
+export type Salvaged = { lines: number; artifacts: number } | { nothing: string } | 'held';
 
 const WHY = 'the worker ended before all of this attempt was stored; a later start stored what it had left';
 
-/** Rejects when `until` is aborted, and with any fault but Redis or the store being away. The same call again changes nothing. */
+/**
+ * `held`: a living worker executes the attempt, and this is a copy of its folder, or something that was put here; nothing of it is
+ * touched. Rejects when `until` is aborted, and with any fault but Redis or the store being away.
+ * The same call again changes nothing.
+ */
 export async function salvageAttempt(o: SalvageContext, left: LeftAttempt): Promise<Salvaged> {
   const wait = <T>(work: () => Promise<T>): Promise<T> => {
     o.until.throwIfAborted();
@@ -36,7 +42,8 @@ export async function salvageAttempt(o: SalvageContext, left: LeftAttempt): Prom
   };
   const { home, spoolPath } = pathsIn(left.path);
   if (!(await exists(spoolPath))) return { nothing: 'its script never started' };
-  const record = await wait(() => readRecord(o.redis, left.run));
+  const record = await recordOnceFree(o, left, wait);
+  if (record === 'held') return 'held';
   const facts = await factsOf(left, record);
   if (facts === null) return { nothing: 'neither Redis nor its folder tells what it was' };
   if ((await wait(() => readManifest(o.store, left.run, left.attempt, left.claim))) !== null) return { nothing: 'it was stored before' };
@@ -53,6 +60,17 @@ export async function salvageAttempt(o: SalvageContext, left: LeftAttempt): Prom
 }
 
 type Wait = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** A dead worker's lock runs out; one that is there after two lives of a lock is renewed by somebody. */
+async function recordOnceFree(o: SalvageContext, left: LeftAttempt, wait: Wait): Promise<RunRecord | null | 'held'> {
+  const heldUntilMs = performance.now() + 2 * limits.lockDurationMs;
+  for (;;) {
+    const record = await wait(() => readRecord(o.redis, left.run));
+    if (record === null || !(await wait(() => isAttemptHeld(o.redis, record, left.claim)))) return record;
+    if (performance.now() > heldUntilMs) return 'held';
+    await pause(limits.sweepIntervalMs, o.until);
+  }
+}
 
 /** By the record, which no script can have written; by the folder's own note where Redis has lost the run. */
 async function factsOf(left: LeftAttempt, record: RunRecord | null): Promise<AttemptFacts | null> {

@@ -41,31 +41,43 @@ async function salvageAll(o: SalvageOptions): Promise<void> {
       );
       continue;
     }
-    for (const attempt of folder.attempts) if (!(await settle(o, attempt))) return;
+    let held = false;
+    for (const attempt of folder.attempts) {
+      const settled = await settle(o, attempt);
+      if (settled === 'away') return;
+      if (settled === 'held') held = true;
+    }
     // What else lies among the runs is no attempt.
-    await remove(o, folder.path);
+    if (!held) await remove(o, folder.path);
   }
 }
 
-/** False: left for the next start, as is all that follows. */
-async function settle(o: SalvageOptions, left: LeftAttempt): Promise<boolean> {
+/** `held`: it is left for the next start; `away`: so is all that follows. */
+async function settle(o: SalvageOptions, left: LeftAttempt): Promise<'settled' | 'held' | 'away'> {
   const about = { run: left.run, attempt: left.attempt };
   const until = AbortSignal.any([o.until, AbortSignal.timeout(o.waitMs ?? limits.storeOutageMsMax)]);
   try {
     o.until.throwIfAborted();
     const stored = await salvageAttempt({ ...o, until }, left);
+    if (stored === 'held') {
+      o.logger.warn(
+        { ...about, folder: left.path },
+        'a living worker executes this attempt; the folder of it that lies here is left alone',
+      );
+      return 'held';
+    }
     o.logger.info({ ...about, ...stored }, 'what a dead worker left of an attempt is seen to');
   } catch (cause) {
     // What an abort ended may tell of a file by its name.
     const error = until.aborted ? 'Redis or the store was away for too long' : oneLine(cause);
     if (o.until.aborted || (until.aborted && !(await isOld(left)))) {
       o.logger.warn(about, 'what a dead worker left of an attempt waits for the next start');
-      return false;
+      return 'away';
     }
     o.logger.error({ ...about, error }, 'what a dead worker left of an attempt could not be stored; it is removed');
   }
   await remove(o, left.path);
-  return true;
+  return 'settled';
 }
 
 /** What cannot be removed is tried again at the next start. */

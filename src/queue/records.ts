@@ -161,6 +161,14 @@ export async function readRecord(redis: Redis, id: string): Promise<RunRecord | 
   return parseRecord(await redis.hgetall(keys.run(id)));
 }
 
+/** Whether a worker holds a run whose newest attempt is this one, and open: a dead one's lock lives on for limits.lockDurationMs. */
+export async function isAttemptHeld(redis: Redis, record: RunRecord, claim: string): Promise<boolean> {
+  const { spec, attempts, result } = record;
+  const newest = attempts.at(-1);
+  if (result !== null || newest?.claim !== claim || newest.outcome !== null) return false;
+  return (await redis.exists(bullLockKey(runQueue(spec.platform), spec.id))) === 1;
+}
+
 export async function readRecords(redis: Redis, ids: string[]): Promise<(RunRecord | null)[]> {
   if (ids.length === 0) return [];
   const pipeline = redis.pipeline();

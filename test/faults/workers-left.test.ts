@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import { readManifest } from '../../src/artifacts/manifest.ts';
 import type { Artifact } from '../../src/job/artifact.ts';
 import { readArchived } from '../../src/logs/archive.ts';
 import { keys } from '../../src/redis/keys.ts';
+import { createLogger } from '../../src/service/logger.ts';
+import { startSalvage } from '../../workers/salvage.ts';
 import { type Pool, processesOf, startPool } from '../support/pool.ts';
 import { type Finished, type Program, startProgram } from '../support/system.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
@@ -278,6 +280,44 @@ describe('kill -9 of a worker whose script left a daemon', () => {
       expect(neighbour.child.exitCode).toBeNull();
     },
   );
+});
+
+describe('a copy of a living worker’s folder', () => {
+  it('is left alone: the run’s log, files and end are those of the worker that executes it; once that has ended the copy goes', async () => {
+    await pool.startWorker('copied', { platforms: ['copied'], workDir: workDir('copied') });
+    const id = await pool.submit('echo early > f; echo early; while [ ! -e go ]; do sleep 0.05; done; echo late > f; echo late; rm go', {
+      platform: 'copied',
+    });
+    await until(async () => (await pool.log(id)).includes('early'), 'the first line');
+    const [original, path] = [attemptFolder('copied', 'copied'), `${workDir('copy')}/~copy`];
+    const [name = ''] = original.split('/').slice(-1);
+    cpSync(original, `${path}/runs/${name}`, { recursive: true });
+    const store = await openFolderStore(pool.storePath);
+    const attempt = { path: `${path}/runs/${name}`, run: id, attempt: 1, claim: name.split('-').at(-1) ?? '' };
+    const warned: string[] = [];
+    const logger = createLogger('test', 'silent');
+    logger.warn = ((_: object, text: string) => void warned.push(text)) as typeof logger.warn;
+    const salvage = () =>
+      startSalvage({
+        ...{ left: [{ path, attempts: [attempt], fault: null }], redis: pool.client, store, logger },
+        until: new AbortController().signal,
+      }).close();
+
+    await salvage();
+    expect(warned).toEqual([expect.stringContaining('a living worker executes this attempt')]);
+    expect(existsSync(`${attempt.path}/log.ndjson`)).toBe(true);
+    expect(await readManifest(store, id, 1, attempt.claim)).toBeNull();
+    writeFileSync(`${original}/home/go`, '');
+    expect(await pool.finished(id)).toMatchObject({ outcome: 'succeeded', attempt: 1, artifactCount: 1, log: { lines: 2, missing: 0 } });
+    expect(await pool.log(id)).toBe('early\nlate\n');
+    expect((await pool.api(`/runs/${id}/artifacts/f`)).text).toBe('late\n');
+
+    const before = await readManifest(store, id, 1, attempt.claim);
+    await salvage();
+    expect(existsSync(path)).toBe(false);
+    expect(await readManifest(store, id, 1, attempt.claim)).toEqual(before);
+    await store.close();
+  });
 });
 
 describe('two workers that start at once on the folder of a dead one', () => {
