@@ -24,6 +24,8 @@ export interface Execution {
   /** Between SIGTERM and SIGKILL. */
   graceMs: number;
   cancel: AbortSignal;
+  /** What is left is killed limits.forcedGraceMs after this is aborted, whatever its grace. */
+  force?: AbortSignal;
   /** Called for chunks in the order in which they come. */
   onOutput: TakeOutput;
   network?: 'on' | 'none';
@@ -75,6 +77,7 @@ async function execute(sandbox: Sandbox, pipes: OutputPipes, execution: Executio
     if (ended !== 'exited' && ended !== 'over-disk') started.terminate();
     const waits = { exited: limits.outputHoldMs, 'over-disk': 0, fault: 0, 'timed-out': graceMs, silent: graceMs, cancelled: graceMs };
     clocks.push(after(waits[ended], () => kill.abort('over')));
+    clocks.push(whenAborted(execution.force, () => clocks.push(after(limits.forcedGraceMs, () => kill.abort('forced')))));
     const { killed, held } = await finished;
     const given = await Promise.all(outputs.map((output) => output.drained()));
     const end = await started.leader;
@@ -92,6 +95,13 @@ async function execute(sandbox: Sandbox, pipes: OutputPipes, execution: Executio
     await finished.catch(() => undefined);
     for (const output of outputs) output.close();
   }
+}
+
+/** Returns what stops waiting for it. */
+function whenAborted(signal: AbortSignal | undefined, act: () => void): () => void {
+  if (signal?.aborted) act();
+  else signal?.addEventListener('abort', act, { once: true });
+  return () => signal?.removeEventListener('abort', act);
 }
 
 async function start(sandbox: Sandbox, pipes: OutputPipes, execution: Execution): Promise<{ started: StartedScript; outputs: Output[] }> {

@@ -164,8 +164,10 @@ export const limits = {
   redisAnswerMsMax: 5 * SECOND,
   /** The same where commands block: BullMQ waits for up to 10 s in Redis. */
   redisBlockedAnswerMsMax: 12 * SECOND,
+  /** Between SIGTERM and SIGKILL where the worker itself must end now, whatever grace a run has. */
+  forcedGraceMs: 2 * SECOND,
   /** How long a worker that must end now tries to put its runs back, should Redis be away. */
-  forcedEndMs: 5 * SECOND,
+  forcedEndMs: 9 * SECOND,
   /** `up`: how long running scripts may finish after the first signal before they go back to the queue. */
   upDrainMs: 10 * SECOND,
   /** A follower whose server is gone tries again for so long before it gives up. */

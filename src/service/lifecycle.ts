@@ -10,7 +10,7 @@ export interface Lifecycle {
   /** Aborted by the second signal: end what runs now. */
   readonly forcing: AbortSignal;
   /** Registers how to give a resource back; called in reverse order by `release`. */
-  onRelease(name: string, release: Release): void;
+  onRelease(name: string, release: Release, boundMs?: number): void;
   /** Ends the program as the first signal would; further calls force. */
   stop(reason: string): void;
   release(): Promise<void>;
@@ -22,7 +22,7 @@ const RELEASE_MS_MAX = 10_000;
 export function createLifecycle(logger: Logger): Lifecycle {
   const draining = new AbortController();
   const forcing = new AbortController();
-  const releases: { name: string; release: Release }[] = [];
+  const releases: { name: string; release: Release; boundMs: number }[] = [];
   const stop = (reason: string): void => {
     if (draining.signal.aborted) forcing.abort(reason);
     else draining.abort(reason);
@@ -31,10 +31,10 @@ export function createLifecycle(logger: Logger): Lifecycle {
   return {
     draining: draining.signal,
     forcing: forcing.signal,
-    onRelease: (name, release) => releases.push({ name, release }),
+    onRelease: (name, release, boundMs = RELEASE_MS_MAX) => releases.push({ name, release, boundMs }),
     stop,
     release: async () => {
-      for (const { name, release } of releases.splice(0).reverse()) await releaseOne(name, release, logger);
+      for (const one of releases.splice(0).reverse()) await releaseOne(one, logger);
     },
   };
 }
@@ -45,9 +45,9 @@ export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
-async function releaseOne(name: string, release: Release, logger: Logger): Promise<void> {
+async function releaseOne({ name, release, boundMs }: { name: string; release: Release; boundMs: number }, logger: Logger): Promise<void> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), RELEASE_MS_MAX);
+  const timer = setTimeout(() => late.abort(), boundMs);
   try {
     await Promise.race([
       Promise.resolve(release()),

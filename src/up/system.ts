@@ -27,6 +27,8 @@ export interface SystemOptions {
 const BUILDER = fileURLToPath(new URL('../../../bin/builder', import.meta.url));
 /** How long a program may take beyond what it waits for before it is killed. */
 const END_MS = 5_000;
+/** Scripts may finish, then are ended, and what they said is stored. */
+const WORKER_END_MS = limits.upDrainMs + limits.forcedEndMs + END_MS;
 
 /** Resolves when all serve; throws what the first program that cannot start said. */
 export async function startSystem(o: SystemOptions): Promise<{ url: string; sandbox: string }> {
@@ -65,7 +67,7 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
     env: { ...env, ...o.secrets, BUILDER_WORK_DIR: data.work },
     tells: true,
   });
-  life.onRelease('worker', () => drain(worker, life));
+  life.onRelease('worker', () => drain(worker, life), WORKER_END_MS + END_MS);
   const sandbox = String((await worker.ready).sandbox);
   return { url, sandbox };
 }
@@ -74,7 +76,7 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
 async function drain(worker: Child, life: Lifecycle): Promise<void> {
   const force = setTimeout(() => worker.signal('SIGTERM'), limits.upDrainMs);
   aborted(life.forcing).then(() => worker.signal('SIGTERM'));
-  await worker.stop(limits.upDrainMs + 2 * END_MS);
+  await worker.stop(WORKER_END_MS);
   clearTimeout(force);
 }
 

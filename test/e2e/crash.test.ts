@@ -128,6 +128,19 @@ describe('stopping', () => {
     expect(await runOf(system, id)).toMatchObject({ state: 'finished', outcome: 'succeeded', attempt: 1 });
   });
 
+  it.each([1, 2])('by %i signals ends a script that ignores SIGTERM, puts it back unharmed, and leaves nothing', async (signals) => {
+    system = await startSystem();
+    const id = await submit(`trap '' TERM; echo a$BUILDER_ATTEMPT; if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; sleep 600; fi`);
+    await running(id);
+    for (const signal of (['SIGTERM', 'SIGINT'] as const).slice(0, signals)) system.up.child.kill(signal);
+    const { code, stderr } = await system.up.ended;
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining('not released in time')]);
+    expect(processesOf(id)).toEqual([]);
+    await system.again();
+    const run = await finished(id);
+    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['interrupted', 'succeeded']);
+  });
+
   it('twice puts a long script back unharmed, and the next start runs it', async () => {
     system = await startSystem();
     const id = await submit('if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; fi; echo done');
