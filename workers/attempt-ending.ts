@@ -94,7 +94,10 @@ export function endingNotes(
   if (ending.reason !== null) notes.push(ending.reason);
   // A script may survive the death of one of its processes.
   if (o.oomKills > 0 && !ending.reason?.startsWith('memory:')) notes.push(memoryReason(spec, o.oomKills));
-  if (executed.outputHeld) notes.push('a process that the script left behind kept its output open; it was not waited for');
+  if (executed.outputHeld) {
+    const fate = executed.killed.length > 0 ? 'it was not waited for' : 'it was not found, and may live on';
+    notes.push(`a process that the script left behind kept its output open; ${fate}`);
+  }
   if (executed.killed.length > 0) {
     const shown = executed.killed
       .slice(0, 10)

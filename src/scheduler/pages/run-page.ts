@@ -14,7 +14,7 @@ export function runPage(run: Run, artifacts: Artifact[]): Html {
     ['Created', run.createdAt],
     ['Started', run.startedAt ?? '–'],
     ['Finished', run.finishedAt ?? '–'],
-    ['Attempt', run.attempts.length > 1 ? `${run.attempt} of ${run.attempts.length}` : String(run.attempt)],
+    ['Attempt', String(run.attempt)],
   ];
   const files = artifacts.map((artifact) => {
     const path = artifact.path.split('/').map(encodeURIComponent).join('/');
@@ -25,8 +25,18 @@ export function runPage(run: Run, artifacts: Artifact[]): Html {
   return html`${heading()}
 <h1>Run <code>${run.id}</code></h1>
 <table>${facts.map(([name, value]) => html`<tr><th>${name}</th><td>${value}</td></tr>`)}</table>
+${run.attempts.length === 0 ? '' : attemptsTable(run)}
 <h2>Artifacts</h2>${files.length === 0 ? html`<p class="dim">None${run.state === 'finished' ? '' : ' yet'}.</p>` : html`<table><tr><th>Path</th><th>Bytes</th><th>SHA-256</th><th></th></tr>${files}</table>`}
 <h2>Console</h2><pre id="log" data-run="${run.id}" data-state="${run.state}"></pre><p id="end" class="dim"></p>`;
+}
+
+function attemptsTable({ id, attempts }: Run): Html {
+  const rows = attempts.map(({ number, worker, startedAt, finishedAt, outcome, signal, exitCode, killed }) => {
+    const end = outcome === null ? 'not yet' : `${outcome}${signal === null ? '' : ` ${signal}`}${exitCode === null ? '' : ` ${exitCode}`}`;
+    const left = killed.map((one) => `${one.pid} ${one.command}`).join(', ');
+    return html`<tr><td><a href="/api/v1/runs/${id}/log?attempt=${number}">${number}</a></td><td>${worker}</td><td>${startedAt}</td><td>${finishedAt ?? '–'}</td><td>${end}</td><td>${left}</td></tr>`;
+  });
+  return html`<h2>Attempts</h2><table><tr><th>Log</th><th>Worker</th><th>Started</th><th>Finished</th><th>End</th><th>Killed</th></tr>${rows}</table>`;
 }
 
 /** Follows the log; lines are text, never HTML. EventSource comes back by itself and says where it was. */
