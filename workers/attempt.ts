@@ -25,6 +25,7 @@ import type { Mask } from './masker.ts';
 import { patiently } from './patience.ts';
 import { removeTree } from './remove-tree.ts';
 import { createRunFolder, type RunFolder } from './run-folder.ts';
+import { commandOf } from './sandbox/process-table.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { ChosenSecrets } from './secrets.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
@@ -106,7 +107,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     if (gaps !== null) await log.note(gaps);
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
     const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
-    const executed = await executeOrFull(worker, {
+    const ended = await executeOrFull(worker, {
       script: folder.scriptPath,
       folder: folder.home,
       tmp: folder.tmp,
@@ -131,12 +132,13 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
       hide: worker.hide,
       onOutput: (source, chunk) => log.push(source, chunk),
     });
+    const executed = { ...ended, killed: [...ended.killed, ...((await cgroup?.endLeft(commandOf)) ?? [])] };
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
     const isLost = executed.ended === 'cancelled' && signals.lost.aborted && !signals.cancel.aborted;
-    const ended = executed.ended === 'disk-full' ? executed.ending : endingOf(executed, open.spec, facts);
-    const ending = maskedEnding<AttemptEnding | SupersededEnding>(isLost ? supersededEnding(executed) : ended, mask);
+    const own = executed.ended === 'disk-full' ? { ...executed.ending, killed: executed.killed } : endingOf(executed, open.spec, facts);
+    const ending = maskedEnding<AttemptEnding | SupersededEnding>(isLost ? supersededEnding(executed) : own, mask);
     const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {

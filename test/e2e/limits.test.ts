@@ -144,6 +144,30 @@ describe('scripts that burn every core', () => {
   });
 });
 
+describe('what escapes the sweep of the sandbox none', () => {
+  withGroups('pids')('is ended by the run’s control group, and named', async () => {
+    const env = {
+      BUILDER_REDIS_URL: 'unix:redis.sock',
+      BUILDER_STORE: `file://${system.dir}/store`,
+      BUILDER_WORK_DIR: `${system.folder.path}/bare`,
+    };
+    const args = ['worker', '--platform', 'bare', '--name', 'bare', '--sandbox', 'none'];
+    const bare = startProgram(args, { cwd: system.dir, env });
+    await until(() => bare.stderr.includes('takes runs') || bare.child.exitCode !== null, 'the worker to take runs');
+    try {
+      const script = "env -i setsid sh -c 'sleep 7797 & sleep 7798' > /dev/null 2>&1 & sleep 0.3";
+      const done = await run('bare', '--pids', '50', '-c', script);
+      expect([done.code, done.stdout]).toEqual([0, expect.stringContaining('sleep 7797')]);
+      expect((await newest()).attempts[0]?.killed.map(({ command }) => command)).toEqual(
+        expect.arrayContaining(['sleep 7797', 'sleep 7798']),
+      );
+    } finally {
+      bare.child.kill('SIGTERM');
+      await bare.ended;
+    }
+  });
+});
+
 describe('control groups of a run whose worker was killed', () => {
   withGroups('pids')('are gone once the worker has started again', async () => {
     const command = 'cat /proc/self/cgroup; if [ $BUILDER_ATTEMPT = 1 ]; then sleep 600; fi';

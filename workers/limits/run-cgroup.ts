@@ -1,11 +1,11 @@
 /** The control groups of one run: made before its script, gone after it, found again by the next worker if this one dies. */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { readdir, rmdir, statfs } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { codeOf } from '../../src/artifacts/durable-files.ts';
 import { limits } from '../../src/job/limits.ts';
-import type { RunOptions } from '../../src/job/run.ts';
+import type { Killed, RunOptions } from '../../src/job/run.ts';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
 import { readRegular } from '../regular-file.ts';
 import type { Cgroups, Controller } from './cgroups.ts';
@@ -15,6 +15,8 @@ export interface RunCgroup {
   enter: number[];
   /** How many of its processes the kernel has killed for want of memory. */
   oomKills(): number;
+  /** Kills what is still in them after the script's end, where no namespace has done so, and tells it by name. */
+  endLeft(commandOf: (pid: number) => string): Promise<Killed[]>;
   /** Kills what is still in them, then removes them. Rejects when they cannot be removed. */
   close(): Promise<void>;
 }
@@ -55,7 +57,12 @@ export function openRunCgroup(o: RunCgroupOptions): RunCgroup | null {
     throw new BuilderError('internal', `expected to make the run's control groups, got ${oneLine(cause)}`, { cause });
   }
   const memory = settings.find(({ controller }) => controller === 'memory');
-  return { enter, close, oomKills: () => (memory === undefined ? 0 : oomKillsIn(memory.folder)) };
+  return {
+    enter,
+    close,
+    endLeft: (commandOf) => endLeft(folders, commandOf),
+    oomKills: () => (memory === undefined ? 0 : oomKillsIn(memory.folder)),
+  };
 }
 
 /** What a worker that died has left, by the note that it wrote. */
@@ -131,6 +138,31 @@ function settingsOf({ cgroups, spec, claim }: RunCgroupOptions): Setting[] {
 function oomKillsIn(folder: string): number {
   const file = ['memory.events', 'memory.oom_control'].map((name) => join(folder, name)).find((path) => existsSync(path));
   return file === undefined ? 0 : Number(/^oom_kill (\d+)$/m.exec(readFileSync(file, 'utf8'))?.[1] ?? 0);
+}
+
+/** Bounded: what the kernel does not let go of is the fault of `close`. */
+async function endLeft(folders: string[], commandOf: (pid: number) => string): Promise<Killed[]> {
+  const killed = new Map<number, string>();
+  const deadlineMs = performance.now() + limits.cgroupRemoveMsMax;
+  for (let left = folders.flatMap(pidsIn); left.length > 0 && performance.now() < deadlineMs; left = folders.flatMap(pidsIn)) {
+    for (const pid of left) {
+      if (killed.size < limits.killedListedMax && !killed.has(pid)) killed.set(pid, commandOf(pid));
+      killOne(pid);
+    }
+    await delay(PAUSE_MS);
+  }
+  return [...killed].map(([pid, command]) => ({ pid, command }));
+}
+
+/** Also of the groups that the script has made below. */
+function pidsIn(folder: string): number[] {
+  try {
+    const below = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    const own = readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').map(Number);
+    return [...own.filter((pid) => pid > 0), ...below.flatMap(({ name }) => pidsIn(join(folder, name)))];
+  } catch {
+    return [];
+  }
 }
 
 /** A folder that is not there is no fault. */
