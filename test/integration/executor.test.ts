@@ -8,7 +8,6 @@ import { afterAll, expect, test } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
 import { alive, describeUnder, executorsHere, removeRuns, run } from '../support/executing.ts';
-import { tempFolder } from '../support/temp.ts';
 
 const executors = await executorsHere();
 afterAll(removeRuns);
@@ -106,25 +105,21 @@ describeUnder(executors, 'Under %s the output:', (_name, execute) => {
   });
 
   test('what comes on one side overtakes nothing on the other, however slowly it is taken', async () => {
-    const folder = tempFolder();
-    const go = `${folder.path}/go`;
-    const waits = (step: number): string => `until [ -e ${go}${step} ]; do sleep 0.01; done`;
+    // In its own folder, which it sees under every sandbox.
+    const waits = (step: number): string => `until [ -e go-${step} ]; do sleep 0.01; done`;
     const seen: string[] = [];
     const taken: (() => void)[] = [];
-    try {
-      await run(execute, `echo a; ${waits(1)}; echo b; ${waits(2)}; echo c >&2; ${waits(3)}; echo d`, {
-        onOutput: async (source, chunk) => {
-          seen.push(`${source} ${chunk}`);
-          writeFileSync(`${go}${seen.length}`, '');
-          // None is taken before all have come.
-          if (seen.length === 4) for (const done of taken) done();
-          else await new Promise<void>((resolve) => taken.push(resolve));
-        },
-      });
-      expect(seen).toEqual(['stdout a\n', 'stdout b\n', 'stderr c\n', 'stdout d\n']);
-    } finally {
-      folder.remove();
-    }
+    await run(execute, `pwd; ${waits(1)}; echo b; ${waits(2)}; echo c >&2; ${waits(3)}; echo d`, {
+      onOutput: async (source, chunk) => {
+        seen.push(`${source} ${chunk}`);
+        const home = (seen[0] as string).slice('stdout '.length).trim();
+        writeFileSync(`${home}/go-${seen.length}`, '');
+        // None is taken before all have come.
+        if (seen.length === 4) for (const done of taken) done();
+        else await new Promise<void>((resolve) => taken.push(resolve));
+      },
+    });
+    expect(seen.slice(1)).toEqual(['stdout b\n', 'stderr c\n', 'stdout d\n']);
   });
 
   test('last words on one side are not given up while the other is taken slowly', async () => {
