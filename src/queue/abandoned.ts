@@ -1,11 +1,13 @@
 /** Looking for runs whose worker died: BullMQ's stalled check of every platform, behind a guard of builder's own. */
 import { moveStalledJobsToWait } from 'bullmq/dist/esm/scripts/moveStalledJobsToWait-9.js';
 import { limits } from '../job/limits.ts';
+import { redisNowMs } from '../redis/clock.ts';
 import { keys } from '../redis/keys.ts';
 import { runScript, script } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
+import { NOW } from './record-scripts.ts';
 
 /** In the order in which BullMQ's script has them. */
 const BULL_KEYS = ['stalled', 'wait', 'active', 'stalled-check', 'meta', 'paused', 'marker', 'events', 'repeat'];
@@ -17,8 +19,7 @@ const BULL_KEYS = ['stalled', 'wait', 'active', 'stalled-check', 'meta', 'paused
  * KEYS those of BullMQ, awake. ARGV those of BullMQ (4), silence that is none (ms), patience after one (ms) → ids of runs that wait again
  */
 const abandonedScript = script(`
-local time = redis.call('TIME')
-local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+${NOW}
 local known = redis.call('HMGET', KEYS[10], 'at', 'since')
 local silentMs = nowMs - tonumber(known[1] or '0')
 local sinceMs = tonumber(known[2] or '0')
@@ -42,8 +43,7 @@ export async function wasSilent(queues: Queues): Promise<boolean> {
 
 /** For how long servers have asked Redis without a longer pause, by its clock; 0 when they have just come back, or nothing is known. */
 export async function servedMs({ redis }: Queues): Promise<number> {
-  const [[at, since], [seconds, microseconds]] = await Promise.all([redis.hmget(keys.awake, 'at', 'since'), redis.time()]);
-  const nowMs = Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+  const [[at, since], nowMs] = await Promise.all([redis.hmget(keys.awake, 'at', 'since'), redisNowMs(redis)]);
   const silentMs = nowMs - Number(at ?? 0);
   return silentMs > limits.redisSilentMs || silentMs < 0 ? 0 : nowMs - Number(since);
 }

@@ -1,5 +1,6 @@
 /** Aging: what has waited long moves up one class of priority, so that a stream of urgent runs starves nobody. */
 import { limits } from '../job/limits.ts';
+import { redisNowMs } from '../redis/clock.ts';
 import { keys } from '../redis/keys.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
@@ -27,12 +28,9 @@ export async function ageWaiting(queues: Queues): Promise<void> {
 
 /** By Redis's clock alone: that of the server which made a job (its `timestamp`) may be far from this one's. */
 async function acceptedOf(queues: Queues, platform: string, ids: string[]): Promise<{ nowMs: number; acceptedMs: Map<string, number> }> {
-  const [scores, [seconds = 0, micros = 0]] = await Promise.all([
-    queues.redis.zmscore(keys.openRuns(platform), ...ids),
-    queues.redis.time(),
-  ]);
+  const [scores, nowMs] = await Promise.all([queues.redis.zmscore(keys.openRuns(platform), ...ids), redisNowMs(queues.redis)]);
   const acceptedMs = ids.flatMap((id, index): [string, number][] => (scores[index] == null ? [] : [[id, Number(scores[index])]]));
-  return { nowMs: Number(seconds) * 1000 + Number(micros) / 1000, acceptedMs: new Map(acceptedMs) };
+  return { nowMs, acceptedMs: new Map(acceptedMs) };
 }
 
 /** low becomes normal after limits.agingMs, anything becomes high after twice that. */

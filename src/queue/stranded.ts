@@ -2,8 +2,8 @@
 import { limits } from '../job/limits.ts';
 import { bullJobKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
-import { oneLine } from '../service/errors.ts';
 import { requeue } from './cancel.ts';
+import { eachRun } from './each-run.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import type { Queues } from './queues.ts';
 import { strandedScript } from './record-scripts.ts';
@@ -15,12 +15,12 @@ const PAGE = 1_000;
 /** Queues them again. Any number of servers may do so at once; what one of them fails at is for the next round. */
 export async function requeueStranded(queues: Queues): Promise<void> {
   for (const platform of await knownPlatforms(queues)) {
-    for (const id of await strandedOf(queues, platform)) {
+    await eachRun(queues, await strandedOf(queues, platform), async (id) => {
       const record = await readRecord(queues.redis, id);
-      if (record === null || record.result !== null) continue;
+      if (record === null || record.result !== null) return;
+      await requeue(queues, record);
       queues.logger.warn({ run: id, platform }, 'an open run was in no queue; it is queued again');
-      await requeue(queues, record).catch((cause: unknown) => queues.logger.warn({ run: id, error: oneLine(cause) }, 'it was not'));
-    }
+    });
   }
 }
 

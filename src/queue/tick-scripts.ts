@@ -1,5 +1,6 @@
 /** The Lua scripts that decide and count ticks. What is decided of a tick is kept with BullMQ's job of it, so that it is decided and counted once. */
 import { script } from '../redis/script.ts';
+import { NOW } from './record-scripts.ts';
 
 /** A tick under way must leave nothing of a job that is removed meanwhile, nor to another of its name. KEYS …, jobs. ARGV …, name, id of the definition */
 const GONE = `
@@ -21,8 +22,7 @@ if known then return {known, 'known'} end
 if (redis.call('HGET', KEYS[2], 'countedMs') or '') ~= ARGV[2] then return {'changed'} end
 local verdict, first = ARGV[3], 0
 if verdict == 'run' then
-  local time = redis.call('TIME')
-  local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+  ${NOW}
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', nowMs - ARGV[8])
   -- A clock that was set back must not hold the schedule up.
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '(' .. nowMs, '+inf')

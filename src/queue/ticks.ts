@@ -5,6 +5,7 @@ import type { JobDefinition } from '../job/definition.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
 import { tickRunId } from '../job/names.ts';
+import { redisNowMs } from '../redis/clock.ts';
 import type { Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
@@ -35,18 +36,15 @@ export function consumeTicks(queues: Queues, storeScript: StoreScript, connectio
 }
 
 /**
- * Starts the ticks that a crash between a definition and its scheduler left out, late if need be, and those that a server whose clock was ahead has put too
- * far ahead; so only by a clock that agrees with Redis's, the one that all servers see. Only what was wrong for the same definition the time
+ * Starts the ticks that a crash between a definition and its scheduler left out, late if need be, and those that a server
+ * whose clock was ahead has put too far ahead; so only by a clock that agrees with Redis's, the one that all servers see. Only what was wrong for the same definition the time
  * before, which `wrong` remembers: somebody may just be scheduling a newer one, and this would put the older back.
  */
 export async function completeTicks(queues: Queues, wrong: Map<string, string>): Promise<void> {
   const nowMs = Date.now();
-  const [seconds = 0] = await queues.redis.time();
-  if (Math.abs(Number(seconds) * 1000 - nowMs) > limits.tickLateMs) {
-    queues.logger.warn(
-      { aheadMs: nowMs - Number(seconds) * 1000 },
-      'the clock of this server is not that of Redis: ticks are left as they are',
-    );
+  const aheadMs = nowMs - (await redisNowMs(queues.redis));
+  if (Math.abs(aheadMs) > limits.tickLateMs) {
+    queues.logger.warn({ aheadMs }, 'the clock of this server is not that of Redis: ticks are left as they are');
     return;
   }
   for (const definition of await listJobs(queues)) {

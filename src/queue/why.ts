@@ -4,6 +4,7 @@ import { type JobWhy, whyOfJob } from '../job/job-why.ts';
 import { limits } from '../job/limits.ts';
 import type { RunRecord } from '../job/run.ts';
 import { nearestPlatforms, type Place, type PlatformFacts, type RunWhy, whyOfRun } from '../job/run-why.ts';
+import { redisNowMs } from '../redis/clock.ts';
 import { bullLockKey, bullPrioritizedKey, bullWaitKey, keys, runQueue } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import { nextTickOf } from './definitions.ts';
@@ -88,8 +89,8 @@ async function placeOf(queues: Queues, { spec }: RunRecord): Promise<Place> {
 
 /** Reckoned from what is left by Redis's clock, by which a server starts it. */
 async function delayedPlace({ redis }: Queues, id: string): Promise<Place> {
-  const [due, [seconds, microseconds]] = await Promise.all([redis.zscore(keys.retries, id), redis.time()]);
-  const leftMs = Number(due) - (Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000));
+  const [due, nowMs] = await Promise.all([redis.zscore(keys.retries, id), redisNowMs(redis)]);
+  const leftMs = Number(due) - nowMs;
   return due === null ? NOWHERE : { kind: 'delayed', untilMs: Date.now() + Math.max(0, Math.round(leftMs)) };
 }
 

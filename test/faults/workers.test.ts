@@ -27,44 +27,37 @@ async function proxyOf(delayMs = 0): Promise<TcpProxy> {
 }
 
 describe('a worker that is suspended', () => {
-  it('and whose run no other has taken when it wakes: it has the run again, and the script goes on', async () => {
-    // With a slot free it would take the run a second time before it hears that it has lost it.
-    const victim = await pool.startWorker('alone', { platforms: ['alone'], concurrency: 1 });
-    const go = `${pool.folder.path}/go-alone`;
-    const id = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo done', { platform: 'alone', env: { GO: go } });
+  /** Suspends a worker until a server has queued its run anew, wakes it, and lets the script end when its lock has lived on. */
+  async function expectToGoOn(name: string, concurrency: number): Promise<void> {
+    const victim = await pool.startWorker(name, { platforms: [name], concurrency });
+    const go = `${pool.folder.path}/go-${name}`;
+    const id = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo done', { platform: name, env: { GO: go } });
     await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
     victim.child.kill('SIGSTOP');
     await until(async () => (await pool.run(id)).state === 'waiting', 'the run to wait for another worker');
     victim.child.kill('SIGCONT');
     await until(async () => (await pool.run(id)).state === 'running', 'the worker to have it again');
+    await renewed(name, id);
     writeFileSync(go, '');
     const run = await pool.finished(id);
     expect(run).toMatchObject({ outcome: 'succeeded', attempt: 1 });
     expect(run.attempts).toHaveLength(1);
     expect(await pool.log(id)).toBe('begun\ndone\n');
-  });
+  }
 
-  it('and has a slot free when it wakes: it takes its own run from the queue, and the script goes on', async () => {
-    const victim = await pool.startWorker('roomy', { platforms: ['roomy'], concurrency: 2 });
-    const go = `${pool.folder.path}/go-roomy`;
-    const id = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo done', { platform: 'roomy', env: { GO: go } });
-    await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
-    victim.child.kill('SIGSTOP');
-    await until(async () => (await pool.run(id)).state === 'waiting', 'the run to wait for another worker');
-    victim.child.kill('SIGCONT');
-    await until(async () => (await pool.run(id)).state === 'running', 'the worker to have it again');
-    // Its lock is renewed all the same: longer than one lives, nobody takes it for dead.
-    const lock = bullLockKey(runQueue('roomy'), id);
+  /** For longer than a lock lives. */
+  async function renewed(platform: string, id: string): Promise<void> {
+    const lock = bullLockKey(runQueue(platform), id);
     for (let renewal = 0; renewal < 6; renewal += 1) {
       await until(async () => (await pool.client.pttl(lock)) < limits.lockDurationMs - 1_000, 'the lock to age');
       await until(async () => (await pool.client.pttl(lock)) > limits.lockDurationMs - 1_000, 'the lock to be renewed');
     }
-    writeFileSync(go, '');
-    const run = await pool.finished(id);
-    expect(run).toMatchObject({ outcome: 'succeeded', attempt: 1 });
-    expect(run.attempts).toHaveLength(1);
-    expect(await pool.log(id)).toBe('begun\ndone\n');
-  });
+  }
+
+  // With a slot free it would take the run a second time before it hears that it has lost it.
+  it('and whose run no other has taken when it wakes: it has the run again, and the script goes on', () => expectToGoOn('alone', 1));
+
+  it('and has a slot free when it wakes: it takes its own run from the queue, and the script goes on', () => expectToGoOn('roomy', 2));
 
   it('and whose run is gone from the queue when it wakes: it ends the script, the run begins anew, and nothing counts as cancelled', async () => {
     const victim = await pool.startWorker('late', { platforms: ['late'], concurrency: 1 });
