@@ -162,8 +162,13 @@ onDisks('a full disk', () => {
     const place = { workDir: `${disks.worker?.path}/filled`, platforms: ['filled'] };
     const filled = `${pool.folder.path}/filled`;
     const worker = await pool.startWorker('filled', place);
-    const script = 'echo said; if [ $BUILDER_ATTEMPT = 1 ]; then cat /dev/zero > big 2> /dev/null || true; : > "$FILLED"; sleep 300; fi';
-    const id = await pool.submit(script, { platform: 'filled', env: { FILLED: filled } });
+    const go = `${pool.folder.path}/go-filled`;
+    const fills = 'until [ -e "$GO" ]; do sleep 0.05; done; cat /dev/zero > big 2> /dev/null || true; : > "$FILLED"; sleep 300';
+    const script = `echo said; if [ $BUILDER_ATTEMPT = 1 ]; then ${fills}; fi`;
+    const id = await pool.submit(script, { platform: 'filled', env: { FILLED: filled, GO: go } });
+    // What comes when there is no room any more has none in the log either.
+    await until(async () => (await pool.log(id)).includes('said'), 'the first line');
+    writeFileSync(go, '');
     await until(() => existsSync(filled), 'the disk to be full');
     worker.child.kill('SIGKILL');
     await worker.ended;
