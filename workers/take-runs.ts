@@ -1,5 +1,7 @@
 /** Taking runs of several platforms with one bound on how many run at a time. */
+import { limits } from '../src/job/limits.ts';
 import { type Consumer, consumeRuns, type Delivery, type Handled } from '../src/queue/consume.ts';
+import { aborted, pause } from '../src/service/lifecycle.ts';
 import { runJob } from './run-job.ts';
 import type { WorkerContext } from './worker-context.ts';
 
@@ -16,7 +18,10 @@ export interface TakeOptions {
   onEnough(reason: string): void;
 }
 
-/** Takes runs until closed; `close` resolves when everything taken is handled. */
+/**
+ * Takes runs until closed; `close` resolves when everything taken is handled. With nothing left to handle it is bounded: Redis
+ * may be gone for good, and a run that it was handing out just then is found by servers, as one of a worker that died.
+ */
 export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   const { worker } = o;
   const concurrency = o.once ? 1 : o.concurrency;
@@ -28,6 +33,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   };
   const idle = createIdleClock(o.idleExitMs, () => stop('nothing to do for long enough'));
   const consumers: Consumer[] = [];
+  const idleForGood = new AbortController();
   const handle = async (delivery: Delivery): Promise<Handled> => {
     // BullMQ bounds each platform alone; one that is full over all of them gives back what it took beyond.
     if (enough || taken >= concurrency) return { kind: 'back' };
@@ -39,6 +45,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
     } finally {
       taken -= 1;
       if (taken === 0) idle.start();
+      if (taken === 0 && enough) idleForGood.abort();
       if (o.once) stop('one run is done');
       else if (taken === concurrency - 1 && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.resume()));
     }
@@ -61,7 +68,10 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
     close: async () => {
       enough = true;
       idle.stop();
-      await Promise.all(consumers.map((consumer) => consumer.close()));
+      if (taken === 0) idleForGood.abort();
+      const closed = Promise.all(consumers.map((consumer) => consumer.close()));
+      const late = aborted(idleForGood.signal).then(() => pause(limits.idleCloseMsMax, new AbortController().signal));
+      await Promise.race([closed, late]);
     },
   };
 }

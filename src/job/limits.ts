@@ -168,6 +168,8 @@ export const limits = {
   forcedGraceMs: 2 * SECOND,
   /** How long a worker that must end now tries to put its runs back, should Redis be away. */
   forcedEndMs: 9 * SECOND,
+  /** How long a worker that drains and has nothing left to do waits for Redis to let go of it. */
+  idleCloseMsMax: 10 * SECOND,
   /** `up`: how long running scripts may finish after the first signal before they go back to the queue. */
   upDrainMs: 10 * SECOND,
   /** A follower whose server is gone tries again for so long before it gives up. */
@@ -191,6 +193,8 @@ export const limits = {
   initAnswerMsMax: 10 * SECOND,
   /** Without namespaces: what cannot be killed within this time (it sleeps in the kernel, or belongs to another user) is a fault. */
   sweepMsMax: 30 * SECOND,
+  /** How long a look for a run's processes follows what is started meanwhile; a worker does nothing else for so long. */
+  newcomersMsMax: 100,
   /** Killed processes told by name; a fork bomb leaves thousands, and the record travels through Redis. */
   killedListedMax: 100,
   killedCommandCharsMax: 200,

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { bullLockKey, runQueue } from '../../src/redis/keys.ts';
 import { type Pool, processesOf, startPool } from '../support/pool.ts';
+import type { Program } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 let pool: Pool;
@@ -150,5 +151,19 @@ describe('while a script runs and talks, Redis', () => {
     await pool.client.config('SET', 'maxmemory', '0');
     await expectUnharmed(id);
     await expectTakesRuns();
+  });
+});
+
+describe('while nothing runs, Redis', () => {
+  it.each(['kill', 'swallow'] as const)('is gone for good (%s): a worker ends on its first SIGTERM', async (fault) => {
+    pool = await startPool();
+    await expectTakesRuns();
+    const { child, ended } = pool.workers.get('one') as Program;
+    if (fault === 'kill') await pool.redis.kill();
+    else await pool.workersProxy.set('swallow');
+    await until(async () => (await pool.api('/workers')).status === 503 || fault === 'swallow', 'the fault to be felt');
+    child.kill('SIGTERM');
+    await ended;
+    expect(child.exitCode).toBe(0);
   });
 });

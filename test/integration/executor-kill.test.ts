@@ -1,10 +1,21 @@
 /** A run is over when its last process is dead: under every sandbox that works on this machine, with real processes. */
 
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
-import { alive, cancelled, describeUnder, executorsHere, openDescriptors, removeRuns, run, SCRIPTS } from '../support/executing.ts';
+import {
+  alive,
+  cancelled,
+  describeUnder,
+  executorsHere,
+  openDescriptors,
+  removeRuns,
+  run,
+  runsFolder,
+  SCRIPTS,
+} from '../support/executing.ts';
 import { until } from '../support/until.ts';
 
 const executors = await executorsHere();
@@ -90,6 +101,15 @@ describeUnder(executors, 'Under %s, left behind:', (_name, execute) => {
     expect(bomb.killed.length).toBeGreaterThan(10);
     expect(bomb.killed.length).toBeLessThanOrEqual(limits.killedListedMax);
     expect(alive(bomb.mark)).toEqual([]);
+  });
+
+  test('a process that is a new one again and again is ended', async () => {
+    for (let round = 0; round < 3; round += 1) {
+      const told = await run(execute, 'renews-itself.sh');
+      expect(told).toMatchObject({ ended: 'exited', exitCode: 0 });
+      const lock = join(runsFolder(), told.mark.replace('BUILDER_CLAIM=', ''), 'home', 'lock');
+      expect(spawnSync('flock', ['--nonblock', lock, 'true'])).toMatchObject({ status: 0 });
+    }
   });
 
   test('a child that holds the output delays the end by a bound, and is named', async () => {

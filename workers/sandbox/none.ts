@@ -154,9 +154,9 @@ async function settle({ run, links, kill, all }: Settling): Promise<{ left: Proc
   }
 }
 
-async function look(run: RunIdentity): Promise<Process[]> {
+async function look(run: RunIdentity, seize?: (newcomer: Process) => void): Promise<Process[]> {
   for (let looks = 1; ; looks += 1) {
-    const { found, unsure } = processesOfRun(run, await readProcessesSoon());
+    const { found, unsure } = processesOfRun(run, await readProcessesSoon(), seize);
     if (found.length > 0 || !unsure || looks === UNSURE_LOOKS_MAX) return found;
     await delay(UNSURE_PAUSE_MS);
   }
@@ -166,7 +166,7 @@ async function look(run: RunIdentity): Promise<Process[]> {
 async function killAll(run: RunIdentity, first: Process[]): Promise<Finished['killed']> {
   const killed = new Map<number, string>();
   const deadlineMs = performance.now() + limits.sweepMsMax;
-  for (let left = first; left.length > 0; left = await look(run)) {
+  for (let left = first; left.length > 0; left = await look(run, stop)) {
     if (performance.now() > deadlineMs) {
       throw new BuilderError('internal', `expected every process of the run to die, got ${left.length} that live, first ${left[0]?.pid}`);
     }
@@ -185,12 +185,16 @@ function freeze(run: RunIdentity, first: readonly Process[], deadlineMs: number)
   let fresh = first;
   while (fresh.length > 0 && performance.now() < deadlineMs) {
     for (const one of fresh) {
-      send(one.pid, 'SIGSTOP');
+      stop(one);
       frozen.set(one.pid, one);
     }
-    fresh = processesOfRun(run, readProcesses()).found.filter((one) => !frozen.has(one.pid));
+    fresh = processesOfRun(run, readProcesses(), stop).found.filter((one) => !frozen.has(one.pid));
   }
   return [...frozen.values()];
+}
+
+function stop(one: Process): void {
+  send(one.pid, 'SIGSTOP');
 }
 
 /** What has just ended needs no signal; what belongs to another user is found again by the sweep, which is bounded. */

@@ -23,15 +23,25 @@ export interface RunIdentity {
 
 export interface RunProcesses {
   found: Process[];
-  /** A process was in the middle of an exec, when it has no environment: look again. */
+  /** There may be more: look again. */
   unsure: boolean;
 }
 
 const KERNEL_THREAD = 0x0020_0000;
+/** How often a newcomer without an environment is looked at again. */
+const EXEC_LOOKS_MAX = 20;
 const CLAIM_ENTRY = /(?:^|\0)BUILDER_CLAIM=/;
 
-/** Every living process of the machine but the kernel's. Synchronous, so that what is found is still there when a signal is sent. */
-export function readProcesses(): Process[] {
+/** Every living process of the machine but the kernel's. */
+export interface ProcessTable {
+  processes: Process[];
+  /** The last number given to a process before the table was read. */
+  newest: number;
+}
+
+/** Synchronous, so that what is found is still there when a signal is sent. */
+export function readProcesses(): ProcessTable {
+  const newest = newestPid();
   const processes: Process[] = [];
   for (const name of readdirSync('/proc')) {
     const first = name.charCodeAt(0);
@@ -39,13 +49,13 @@ export function readProcesses(): Process[] {
     const one = readProcess(name);
     if (one !== null) processes.push(one);
   }
-  return processes;
+  return { processes, newest };
 }
 
-let nextLook: Promise<Process[]> | null = null;
+let nextLook: Promise<ProcessTable> | null = null;
 
 /** As readProcesses, a moment later; runs that end at the same time share one look. */
-export function readProcessesSoon(): Promise<Process[]> {
+export function readProcessesSoon(): Promise<ProcessTable> {
   nextLook ??= new Promise((resolve) => {
     setImmediate(() => {
       nextLook = null;
@@ -55,8 +65,13 @@ export function readProcessesSoon(): Promise<Process[]> {
   return nextLook;
 }
 
+/** The kernel counts upwards, and begins anew at the top. */
+function newestPid(): number {
+  return Number(read('/proc/loadavg').trim().split(' ').at(-1));
+}
+
 /** Null for one that is gone, a zombie, or a thread of the kernel. */
-function readProcess(pid: string): Process | null {
+function readProcess(pid: number | string): Process | null {
   const fields = statOf(pid);
   const state = fields[0];
   if (fields.length < 20 || state === 'Z' || state === 'X' || (Number(fields[6]) & KERNEL_THREAD) !== 0) return null;
@@ -84,22 +99,72 @@ function statOf(pid: number | string): string[] {
 /**
  * By the mark in the environment, by the leader's group and session, and by descent from any of these. What has cleared its
  * environment, made a session of its own and lost its parent is not found.
+ *
+ * A process that is a new one every moment is never where a table is being read. So those that have come since are looked at
+ * until there is none newer: then nothing can have passed the look by. Each of the run's is given to `seize` as soon as it is seen.
  */
-export function processesOfRun(run: RunIdentity, all: readonly Process[]): RunProcesses {
-  const young = all.filter((one) => one.startTicks >= run.startTicks && one.pid !== process.pid);
+export function processesOfRun(run: RunIdentity, table: ProcessTable, seize?: (newcomer: Process) => void): RunProcesses {
+  const young = table.processes.filter((one) => one.startTicks >= run.startTicks && one.pid !== process.pid);
   // The kernel gives the leader's number to another process only when its group and its session are empty.
   const recycled = young.some((one) => one.pid === run.leader && one.startTicks !== run.startTicks);
   const found = new Map<number, Process>();
   let unsure = false;
   for (const one of young) {
-    const environ = read(`/proc/${one.pid}/environ`);
-    const byNumber = !recycled && (one.group === run.leader || one.session === run.leader);
-    const marked = environ.startsWith(`${run.mark}\0`) || environ.includes(`\0${run.mark}\0`);
-    if (marked || (byNumber && !CLAIM_ENTRY.test(environ))) found.set(one.pid, one);
-    else if (environ === '') unsure = true;
+    const whose = ownerOf(run, one, recycled);
+    if (whose === 'run') found.set(one.pid, one);
+    else if (whose === 'unsure') unsure = true;
   }
   addDescendants(found, young);
-  return { found: [...found.values()], unsure };
+  if (seize === undefined && found.size > 0) return { found: [...found.values()], unsure };
+  const newcomers = newcomersOfRun(run, table.newest, recycled, seize);
+  for (const one of newcomers.found) found.set(one.pid, one);
+  return { found: [...found.values()], unsure: unsure || newcomers.unsure };
+}
+
+/** Ends at the first where none is seized: who comes after that one is of no interest then. */
+function newcomersOfRun(run: RunIdentity, since: number, recycled: boolean, seize?: (newcomer: Process) => void): RunProcesses {
+  const found: Process[] = [];
+  const deadlineMs = performance.now() + limits.newcomersMsMax;
+  let unsure = false;
+  for (let seen = since, newest = newestPid(); newest !== seen; newest = newestPid()) {
+    if (newest < seen || performance.now() > deadlineMs) return { found, unsure: true };
+    for (let pid = seen + 1; pid <= newest; pid += 1) {
+      const one = readProcess(pid);
+      const whose = one === null ? 'other' : ownerOnceKnown(run, one, recycled);
+      if (whose === 'unsure') unsure = true;
+      if (whose !== 'run' || one === null || isThread(pid)) continue;
+      found.push(one);
+      if (seize === undefined) return { found, unsure };
+      seize(one);
+    }
+    seen = newest;
+  }
+  return { found, unsure };
+}
+
+type Owner = 'run' | 'other' | 'unsure';
+
+/** Unsure of one in the middle of an exec, when it has no environment, and of one whose environment belongs to another user. */
+function ownerOf(run: RunIdentity, one: Process, recycled: boolean): Owner {
+  const environ = read(`/proc/${one.pid}/environ`);
+  const byNumber = !recycled && (one.group === run.leader || one.session === run.leader);
+  const marked = environ.startsWith(`${run.mark}\0`) || environ.includes(`\0${run.mark}\0`);
+  if (marked || (byNumber && !CLAIM_ENTRY.test(environ))) return 'run';
+  return environ === '' ? 'unsure' : 'other';
+}
+
+/** An exec takes less than a millisecond; a process that is gone meanwhile is nobody's. */
+function ownerOnceKnown(run: RunIdentity, one: Process, recycled: boolean): Owner {
+  for (let looks = 1; ; looks += 1) {
+    const whose = ownerOf(run, one, recycled);
+    if (whose !== 'unsure' || looks === EXEC_LOOKS_MAX) return whose;
+    if (readProcess(one.pid) === null) return 'other';
+  }
+}
+
+/** Threads have numbers too, and /proc knows them though it does not list them. */
+function isThread(pid: number): boolean {
+  return Number(/^Tgid:\t(\d+)$/m.exec(read(`/proc/${pid}/status`))?.[1] ?? pid) !== pid;
 }
 
 function addDescendants(found: Map<number, Process>, young: readonly Process[]): void {
