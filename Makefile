@@ -12,7 +12,7 @@ BUILT := dist/.built
 # The tools' caches stay in the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/node_modules/.cache
 
-.PHONY: help build demo test faults chaos soak check clean redis
+.PHONY: help build demo test faults chaos soak bench bench-full bench-check check clean redis
 
 help:
 	@echo 'make build   npm packages and the programs: leaves bin/builder runnable in the checkout'
@@ -21,8 +21,10 @@ help:
 	@echo 'make faults  the tests of faults alone: killed, suspended and cut-off programs, full disks'
 	@echo 'make chaos   jobs of every outcome under random faults, then a reconciliation: MINUTES=5 SEED=n'
 	@echo 'make soak    RUNS=10000 runs, then looks whether disk, memory, handles, processes and keys are as before'
+	@echo 'make bench   speed beside the bare operation and beside other systems: one table, and .bench/results.json (bench-full: longer; bench-check: fails where'
+	@echo '             a ratio is worse than those in bench/kept.json; ONLY="NAME…" for some figures)'
 	@echo 'make check   types, lint, import rules, formatting, dead code'
-	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/'
+	@echo 'make clean   removes what these made: dist/ node_modules/ .tools/ .demo/ .test/ .bench/'
 
 build: $(BUILT)
 	@:
@@ -58,8 +60,19 @@ RUNS ?= 10000
 soak: build redis
 	@PATH="$$PATH:$(CURDIR)/.tools/bin" SOAK_RUNS=$(RUNS) npm test --silent -- test/faults/housekeeping.test.ts
 
+ONLY ?=
+BENCH = node_modules/.bin/tsc -p tsconfig.bench.json && mkdir -p .bench && PATH="$$PATH:$(CURDIR)/.tools/bin" node dist/bench/main.js $(ONLY:%=--only %) --out .bench/results.json
+bench: build redis
+	@$(BENCH)
+
+bench-full: build redis
+	@$(BENCH) --full
+
+bench-check: build redis
+	@$(BENCH) --check bench/kept.json
+
 check: $(PACKAGES)
 	@npm run --silent check
 
 clean:
-	rm -rf dist node_modules .tools .demo .test
+	rm -rf dist node_modules .tools .demo .test .bench

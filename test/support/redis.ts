@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { cpSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { connect as connectSocket } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from './root.ts';
 import { tempFolder } from './temp.ts';
 import { until } from './until.ts';
 
@@ -22,7 +22,7 @@ export interface TestRedis {
   stop(): Promise<void>;
 }
 
-const FETCHED = fileURLToPath(new URL('../../.tools/bin/redis-server', import.meta.url));
+const FETCHED = `${ROOT}.tools/bin/redis-server`;
 export const REDIS_PROGRAM = existsSync(FETCHED) ? FETCHED : 'redis-server';
 
 /** `port`: listens there on loopback as well. `env`: further variables of its program. */

@@ -1,14 +1,13 @@
 /** A whole system of a test: `builder up` on a folder of its own, and the producer's commands against it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Info } from '../../src/job/api.ts';
 import type { Artifact } from '../../src/job/artifact.ts';
 import type { Run } from '../../src/job/run.ts';
+import { ROOT } from './root.ts';
 import { type TempFolder, tempFolder } from './temp.ts';
 import { until } from './until.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const BUILDER = `${ROOT}bin/builder`;
 
 export interface Finished {
