@@ -13,7 +13,7 @@ import { isAlive } from '../src/service/process-identity.ts';
 import { removeLeftCgroups } from './limits/run-cgroup.ts';
 import { readRegular } from './regular-file.ts';
 import { pathsIn } from './run-folder.ts';
-import { endMarked } from './sandbox/none.ts';
+import { endMarked } from './sandbox/marked-processes.ts';
 import { markOf } from './script-environment.ts';
 
 /** What an attempt has left on the disk; nothing of it is alive. */

@@ -192,7 +192,7 @@ export const limits = {
   /** A sandbox's init that has not ended everything so long after it was told to is ended with everything in it. */
   initAnswerMsMax: 10 * SECOND,
   /** Without namespaces: what cannot be killed within this time (it sleeps in the kernel, or belongs to another user) is a fault. */
-  sweepMsMax: 30 * SECOND,
+  sweepMsMax: 8 * SECOND,
   /** How long a look for a run's processes follows what is started meanwhile; a worker does nothing else for so long. */
   newcomersMsMax: 100,
   /** Killed processes told by name; a fork bomb leaves thousands, and the record travels through Redis. */

@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { startUnderInit } from './init-run.ts';
+import type { Launcher } from './launcher.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
 
 /**
@@ -15,14 +16,15 @@ const NAMESPACES = ['--unshare-pid', '--unshare-ipc', '--unshare-uts'];
 /** Folders for everybody's temporary files: each run sees its own there. */
 const SHARED_TMP = ['/tmp', '/var/tmp'];
 
-export function bwrapSandbox(program: string, initFd: number): Sandbox {
+export function bwrapSandbox(program: string, launcher: Launcher): Sandbox {
   return {
     name: 'bwrap',
-    start: async (launch) => startUnderInit({ program, args: await bwrapArgs(launch), initFd }, launch),
+    start: async (launch) => startUnderInit(launcher, [program, ...(await bwrapArgs(launch))], launch),
   };
 }
 
-async function bwrapArgs(launch: Launch): Promise<string[]> {
+/** Its arguments up to the program that is to be PID 1. */
+export async function bwrapArgs(launch: Launch): Promise<string[]> {
   const [folder, tmp, script] = (await Promise.all([launch.folder, launch.tmp, launch.script].map((path) => realpath(path)))) as [
     string,
     string,

@@ -1,16 +1,15 @@
 /** Which sandbox this machine has: each is tried for real, once, with its init and a script that does nothing. */
-import { accessSync, closeSync, constants, openSync } from 'node:fs';
+import { accessSync, closeSync, constants } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
 import { bwrapSandbox } from './bwrap.ts';
+import { createLauncher, type Launcher } from './launcher.ts';
 import { noSandbox } from './none.ts';
 import { createOutputPipes } from './output-pipes.ts';
-import type { Sandbox, SandboxName } from './sandbox.ts';
+import { SANDBOX_NAMES, type Sandbox, type SandboxName } from './sandbox.ts';
 import { unshareSandbox } from './unshare.ts';
 
-const INIT = fileURLToPath(new URL('./init.pl', import.meta.url));
 /** Where wrappers are looked for, whatever the worker's own PATH says. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const PROBE_MS_MAX = 10_000;
@@ -20,26 +19,23 @@ const PROBE_MS_MAX = 10_000;
  * `bad-config` when the wanted one does not work here, with why.
  */
 export async function chooseSandbox(wanted: 'auto' | SandboxName, folder: string): Promise<Sandbox> {
-  if (wanted === 'none') return noSandbox();
+  const launcher = createLauncher();
   const whyNot: string[] = [];
-  for (const name of wanted === 'auto' ? (['bwrap', 'unshare'] as const) : [wanted]) {
-    const opened = open(name);
-    const fault = typeof opened === 'string' ? opened : await probe(opened.sandbox, folder);
-    if (fault === null && typeof opened !== 'string') return opened.sandbox;
-    if (typeof opened !== 'string') closeSync(opened.initFd);
+  for (const name of wanted === 'auto' ? SANDBOX_NAMES : [wanted]) {
+    const opened = open(name, launcher);
+    const fault = typeof opened === 'string' ? opened : await probe(opened, folder);
+    if (fault === null && typeof opened !== 'string') return opened;
     whyNot.push(`${fault}`);
   }
-  if (wanted === 'auto') return noSandbox();
   throw new BuilderError('bad-config', `expected a sandbox that works here, got ${wanted}: ${whyNot.join('; ')}`);
 }
 
-/** init.pl stays open as long as the worker lives. */
-function open(name: 'bwrap' | 'unshare'): { sandbox: Sandbox; initFd: number } | string {
+function open(name: SandboxName, launcher: Launcher): Sandbox | string {
+  if (!isExecutable('/usr/bin/perl')) return '/usr/bin/perl is not installed';
+  if (name === 'none') return noSandbox(launcher);
   const program = find(name);
   if (program === null) return `${name} is not installed`;
-  if (!isExecutable('/usr/bin/perl')) return '/usr/bin/perl is not installed';
-  const initFd = openSync(INIT, 'r');
-  return { sandbox: (name === 'bwrap' ? bwrapSandbox : unshareSandbox)(program, initFd), initFd };
+  return name === 'bwrap' ? bwrapSandbox(program, launcher) : unshareSandbox(program, launcher);
 }
 
 /** Null when it works. */

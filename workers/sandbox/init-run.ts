@@ -1,150 +1,105 @@
-/** A script inside a PID namespace: the wrapper (bwrap, unshare) starts init.pl there, which is spoken with over one socket. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import type { Duplex, Readable } from 'node:stream';
+/** A script under an init of ours (init.pl), which the launcher starts: as PID 1 of a namespace that a wrapper makes, or beside it. */
 import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
-import { BuilderError, oneLine } from '../../src/service/errors.ts';
-import { type Finished, type Launch, type LeaderEnd, leaderEndOf, type StartedScript } from './sandbox.ts';
-
-export interface Wrapper {
-  program: string;
-  /** Its arguments up to the program that is to be PID 1. */
-  args: string[];
-  /** init.pl, open for reading: the sandbox may hide where it lies. */
-  initFd: number;
-}
+import { BuilderError } from '../../src/service/errors.ts';
+import type { Channel, Launcher } from './launcher.ts';
+import { type Launch, type LeaderEnd, leaderEndOf, type StartedScript } from './sandbox.ts';
 
 /** What init has told so far. */
 interface Told {
   killed: Killed[];
   held: boolean;
   done: boolean;
+  /** How many it could not kill in time. */
+  stuck: number;
 }
 
-const PERL = '/usr/bin/perl';
-const INIT = [PERL, '/proc/self/fd/6'];
+/** What a wrapper is to start as PID 1: init.pl is its descriptor 6, since the sandbox may hide where it lies. */
+const INIT = ['/usr/bin/perl', '/proc/self/fd/6'];
 
-export function startUnderInit(wrapper: Wrapper, launch: Launch): StartedScript {
-  const child = spawnWrapper(wrapper, launch);
-  if (!child.stdio?.[3]) throw new BuilderError('internal', `expected to start ${wrapper.program}, got no room for another process`);
-  const control = child.stdio[3] as Duplex;
-  const told: Told = { killed: [], held: false, done: false };
-  const complaints = lastWords(child.stdio[2] as Readable);
-  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const spawnFault = new Promise<Error>((resolve) => child.once('error', resolve));
-  const failed = Promise.race([closed.then(complaints), spawnFault.then(oneLine)]).then((why) => {
-    throw new BuilderError('internal', `expected the sandbox ${wrapper.program} to outlive the script, got its end: ${why}`);
+/** `wrapper`: bwrap or unshare with its arguments up to the program that is to be PID 1; null for none. */
+export async function startUnderInit(launcher: Launcher, wrapper: readonly string[] | null, launch: Launch): Promise<StartedScript> {
+  const told: Told = { killed: [], held: false, done: false, stuck: 0 };
+  const ended = withResolvers<LeaderEnd>();
+  const gone = withResolvers<void>();
+  // Most await one of the two, and some neither.
+  for (const one of [ended, gone]) one.promise.catch(() => undefined);
+  const command = wrapper === null ? [] : [...wrapper, ...INIT];
+  const outputs = [launch.stdout, launch.stderr, ...launch.enter];
+  const fields = [command.length, ...command, launch.mark, outputs.length, ...outputs, ...initFields(launch)];
+  const channel = await launcher.launch(fields, {
+    onLine: (line) => takeReport(line, told, ended.resolve),
+    onGone: (lastWords) => {
+      const fault = faultOf(told, wrapper?.[0] ?? 'none', lastWords);
+      if (fault === null) return gone.resolve();
+      ended.reject(fault);
+      gone.reject(fault);
+    },
   });
-  const ended = new Promise<LeaderEnd>((resolve) => readReports(control, told, resolve));
-  // The report of the end comes before the wrapper's end in any case; a resolved promise ahead of a rejected one wins the race.
-  const leader = Promise.race([ended, failed]);
-  leader.catch(() => undefined);
-  control.on('error', () => undefined);
-  control.write(encodeLaunch(launch));
-  const tell = (letter: 't' | 'k'): void => {
-    if (!told.done) control.write(letter);
-  };
   return {
-    leader,
-    terminate: () => tell('t'),
+    leader: ended.promise,
+    terminate: () => channel.tell('t'),
     finish: async (kill) => {
-      const stopWatching = onceAborted(kill, () => {
-        tell('k');
-        killUnlessEnded(child);
-      });
+      const stop = killOnAbort(kill, channel);
       try {
-        await Promise.race([closed, spawnFault]);
-        await leader;
-        if (!told.done) throw new BuilderError('internal', `expected init's last report, got the sandbox's end: ${await complaints()}`);
+        await gone.promise;
       } finally {
-        stopWatching();
-        control.destroy();
+        stop();
       }
-      return { killed: told.killed, held: told.held } satisfies Finished;
+      return { killed: told.killed, held: told.held };
     },
   };
 }
 
-/**
- * node:child_process and not execa: this is on the path of every run, and what execa adds (streams, buffers, errors with output)
- * would have to be turned off. Nothing of the script's environment reaches the wrapper, which runs outside of the sandbox.
- */
-function spawnWrapper(wrapper: Wrapper, launch: Launch): ChildProcess {
-  const [name, value] = launch.mark.split(/=(.*)/s) as [string, string];
-  return spawn(wrapper.program, [...wrapper.args, ...INIT], {
-    cwd: '/',
-    env: { [name]: value },
-    detached: true,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', launch.stdout, launch.stderr, wrapper.initFd, ...launch.enter],
-  });
-}
-
-function encodeLaunch(launch: Launch): Buffer {
-  const bounds = [limits.killedListedMax, limits.killedCommandCharsMax * 4, limits.leftoverPollMs, limits.leftoverPollMsMax];
+function initFields(launch: Launch): (string | number)[] {
+  const bounds = [
+    limits.killedListedMax,
+    limits.killedCommandCharsMax * 4,
+    limits.leftoverPollMs,
+    limits.leftoverPollMsMax,
+    limits.sweepMsMax,
+  ];
   const loopback = launch.network === 'none' ? 1 : 0;
   const environment = Object.entries(launch.env).map(([name, value]) => `${name}=${value}`);
-  const fields = [
-    loopback,
-    launch.enter.length,
-    limits.scriptNice,
-    ...bounds,
-    launch.folder,
-    launch.argv.length,
-    ...launch.argv,
-    ...environment,
-  ];
-  const payload = Buffer.from(fields.map((field) => `${field}\0`).join(''));
-  return Buffer.concat([Buffer.from(`${payload.length}\n`), payload]);
+  return [loopback, launch.enter.length, limits.scriptNice, ...bounds, launch.folder, launch.argv.length, ...launch.argv, ...environment];
 }
 
-function readReports(control: Duplex, told: Told, onEnded: (end: LeaderEnd) => void): void {
-  let rest = '';
-  control.setEncoding('utf8');
-  control.on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) {
-      const [, word, number, command] = /^(\w+) (\d+) ?(.*)$/.exec(line) ?? [];
-      if (word === 'ended') onEnded(leaderEndOf(Number(number)));
-      if (word === 'killed')
-        told.killed.push({ pid: Number(number), command: [...(command ?? '')].slice(0, limits.killedCommandCharsMax).join('') });
-      if (word === 'done') {
-        told.held = number === '1';
-        told.done = true;
-        control.end();
-      }
-    }
+function takeReport(line: string, told: Told, onEnded: (end: LeaderEnd) => void): void {
+  const [, word, number, command = ''] = /^(\w+) (\d+) ?(.*)$/s.exec(line) ?? [];
+  if (word === 'ended') onEnded(leaderEndOf(Number(number)));
+  if (word === 'killed') told.killed.push({ pid: Number(number), command: [...command].slice(0, limits.killedCommandCharsMax).join('') });
+  if (word === 'stuck') told.stuck = Number(number);
+  if (word !== 'done') return;
+  told.held = number === '1';
+  told.done = true;
+}
+
+function faultOf(told: Told, sandbox: string, lastWords: string): BuilderError | null {
+  if (told.done) return null;
+  if (told.stuck > 0) return new BuilderError('internal', `expected every process of the run to die, got ${told.stuck} that live`);
+  return new BuilderError('internal', `expected the sandbox ${sandbox} to outlive the script, got its end: ${lastWords}`);
+}
+
+/** Init kills and tells; should it not, the end of the sandbox's first process ends the namespace. */
+function killOnAbort(kill: AbortSignal, channel: Channel): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const act = (): void => {
+    channel.tell('k');
+    timer = setTimeout(() => channel.tell('K'), limits.initAnswerMsMax);
+  };
+  if (kill.aborted) act();
+  else kill.addEventListener('abort', act, { once: true });
+  return () => {
+    clearTimeout(timer);
+    kill.removeEventListener('abort', act);
+  };
+}
+
+function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (cause: unknown) => void } {
+  let resolve: (value: T) => void = () => undefined;
+  let reject: (cause: unknown) => void = () => undefined;
+  const promise = new Promise<T>((...given) => {
+    [resolve, reject] = given;
   });
-}
-
-/** Init kills and tells; should it not, the end of the wrapper's group (init is in it) ends the namespace. */
-function killUnlessEnded(child: ChildProcess): void {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const timer = setTimeout(() => killGroup(child), limits.initAnswerMsMax);
-  child.once('close', () => clearTimeout(timer));
-}
-
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  try {
-    process.kill(-child.pid, 'SIGKILL');
-  } catch {
-    // It has just ended.
-  }
-}
-
-function onceAborted(signal: AbortSignal, act: () => void): () => void {
-  if (signal.aborted) act();
-  else signal.addEventListener('abort', act, { once: true });
-  return () => signal.removeEventListener('abort', act);
-}
-
-function lastWords(stream: Readable): () => Promise<string> {
-  let said = '';
-  stream.setEncoding('utf8');
-  stream.on('error', () => undefined);
-  stream.on('data', (text: string) => {
-    said = (said + text).slice(-limits.sandboxErrorBytesMax);
-  });
-  return async () => said.trim().split('\n').at(-1) || 'nothing said';
+  return { promise, resolve, reject };
 }

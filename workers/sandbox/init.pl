@@ -1,71 +1,102 @@
-# PID 1 of a run's PID namespace: starts the script, tells how it ended, and leaves nothing of it alive.
+# Starts the script of one run, tells how it ended, and leaves nothing of it alive. As PID 1 of the run's PID namespace it is a program
+# of its own; without one it is a part of the launcher's child, to which every orphan of the run comes (launcher.pl).
 #
 # Only what perl-base has, and no module but strict: loading POSIX alone would double the time that a run takes to start.
 #
-# File descriptors: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on the
-# cgroup.procs files of the control groups that the script is to be in.
-# From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named below, then the arguments, then the
-# environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the worker
+# File descriptors as PID 1: 2 for its own complaints, 3 the launcher, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on
+# the cgroup.procs files of the control groups that the script is to be in.
+# From the launcher: a line "BYTES", then so many bytes of fields, each ended by NUL: as named below, then the arguments, then the
+# environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the launcher
 # is gone, everything ends.
-# To the worker, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last;
-# the worker answers that by closing.
+# To the launcher, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
+# where some cannot be killed; it answers by closing.
+package Init;
 use strict;
 
-if (open(my $program, '<&=', 6)) { close $program }
-open(my $control, '+<&=', 3) or exit 1;
-open(my $out, '>&=', 4) or exit 1;
-open(my $err, '>&=', 5) or exit 1;
-my %output = map { (readlink("/proc/self/fd/$_") // '?') => 1 } 4, 5;
+my ($control, $out, $err, @groups, %output);
+my ($loopback, $nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
+my ($leader, $status, $terminated, $killing, $held, $said) = (0, undef, 0, 0, 0, '');
+# Whether this is PID 1, so that everybody else of the namespace is of the run.
+my $alone = 0;
+my ($woken, $wake);
 
-my ($loopback, $groups, $nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $folder, $argc, @environment) = read_launch();
-my @argv = splice @environment, 0, $argc;
-raise_loopback() if $loopback;
-my @groups = map { open(my $group, '>&=', $_) or exit 1; $group } 7 .. 6 + $groups;
-
-# Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
-# for the last instant the bound of the wait.
-pipe(my $woken, my $wake) or die "cannot make a pipe: $!\n";
-$SIG{CHLD} = sub { syswrite $wake, '.' };
-
-my ($status, $terminated, $killing, $held) = (undef, 0, 0, 0);
-my $leader = fork // die "cannot fork: $!\n";
-start_script() if $leader == 0;
-close $_ for $out, $err, @groups;
-
-until (defined $status or $killing) {
-  wait_for(0.25);
-  reap();
+if (!caller) {
+  if (open(my $program, '<&=', 6)) { close $program }
+  open(my $launcher, '+<&=', 3) or exit 1;
+  open(my $stdout, '>&=', 4) or exit 1;
+  open(my $stderr, '>&=', 5) or exit 1;
+  my @fields = read_launch($launcher);
+  my @entered = map { open(my $group, '>&=', $_) or exit 1; $group } 7 .. 6 + $fields[1];
+  $alone = 1;
+  tend($launcher, $stdout, $stderr, \@entered, @fields);
 }
-settle() unless $killing;
-kill_all();
-say_line('done ' . ($held ? 1 : 0));
-# Ending with a letter unread would reset the connection, and the last lines with it: the worker closes first.
-for (;;) {
-  my $got = sysread $control, my $letters, 64;
-  last unless $got or !defined $got and $! == 4;
+
+1;
+
+# Does not return.
+sub tend {
+  my ($given, $fields);
+  ($control, $out, $err, $given, my @fields) = @_;
+  @groups = @$given;
+  ($loopback, undef, $nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, my $argc, @environment) = @fields;
+  @argv = splice @environment, 0, $argc;
+  pop @environment;    # what follows the last NUL
+  %output = map { (readlink('/proc/self/fd/' . fileno $_) // '?') => 1 } $out, $err;
+  raise_loopback() if $loopback;
+
+  # Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
+  # for the last instant the bound of the wait.
+  pipe($woken, $wake) or die "cannot make a pipe: $!\n";
+  $SIG{CHLD} = sub { syswrite $wake, '.' };
+  $leader = fork // die "cannot fork: $!\n";
+  start_script() if $leader == 0;
+  close $_ for $out, $err, @groups;
+
+  until (defined $status or $killing) {
+    wait_for(0.25);
+    reap();
+  }
+  # Without a child there is no descendant: all orphans come here.
+  settle() unless $killing or !have_children();
+  kill_all() if have_children();
+  say_line('done ' . ($held ? 1 : 0));
+  speak();
+  # Ending with a letter unread would reset the connection, and the last lines with it: the launcher closes first.
+  for (;;) {
+    my $got = sysread $control, my $letters, 64;
+    last unless $got or !defined $got and $! == 4;
+  }
+  leave(0);
 }
-exit 0;
+
+# Without what a perl that was forked would do for its parent at its end.
+sub leave {
+  my ($code) = @_;
+  exit $code if $alone;
+  POSIX::_exit($code);
+}
 
 sub read_launch {
+  my ($from) = @_;
   my $text = '';
-  until ($text =~ /\n/) { sysread($control, $text, 1, length $text) or exit 1 }
+  until ($text =~ /\n/) { sysread($from, $text, 1, length $text) or exit 1 }
   my $bytes = int $text;
   $text = '';
-  while (length $text < $bytes) { sysread($control, $text, $bytes - length $text, length $text) or exit 1 }
+  while (length $text < $bytes) { sysread($from, $text, $bytes - length $text, length $text) or exit 1 }
   return split /\0/, $text, -1;
 }
 
 sub start_script {
-  $SIG{CHLD} = 'DEFAULT';
-  setpgrp 0, 0;
+  $SIG{$_} = 'DEFAULT' for qw(CHLD INT TERM HUP PIPE);
+  if ($alone) { setpgrp 0, 0 }
+  else { POSIX::setsid() }
   chdir $folder or fail_script("cannot enter $folder: $!", 126);
-  pop @environment;    # what follows the last NUL
   %ENV = ();
   for my $entry (@environment) {
     my ($name, $value) = split /=/, $entry, 2;
     $ENV{$name} = $value;
   }
-  open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or exit 126;
+  open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or leave(126);
   stand_back();
   for my $group (@groups) { syswrite $group, '0' or fail_script("cannot enter the run's control group: $!", 126) }
   close_all_but_standard();
@@ -92,12 +123,13 @@ sub close_all_but_standard {
 sub fail_script {
   my ($why, $code) = @_;
   syswrite STDERR, "builder: $why\n";
-  exit $code;
+  leave($code);
 }
 
 # Waits for a child's end, a letter of the worker's or the time, whichever comes first.
 sub wait_for {
   my ($seconds) = @_;
+  speak();
   my $ready = '';
   vec($ready, fileno $control, 1) = 1;
   vec($ready, fileno $woken, 1) = 1;
@@ -110,14 +142,27 @@ sub wait_for {
   terminate() if $letters =~ /t/;
 }
 
+# A process that forks meanwhile is in the same group as its parent, most often: one call reaches the group as a whole.
 sub terminate {
   $terminated = 1;
-  kill 'TERM', -1;
-  kill 'CONT', map { $_->{pid} } grep { $_->{state} eq 'T' } left();
+  if ($alone) { kill 'TERM', -1 }
+  elsif (!defined $status) { kill 'TERM', -$leader }
+  for my $one (left()) {
+    kill 'TERM', $one->{pid} unless $alone or !defined $status and $one->{group} == $leader;
+    kill 'CONT', $one->{pid} if $one->{state} eq 'T';
+  }
 }
 
 sub reap {
   while ((my $pid = waitpid -1, 1) > 0) { note_end($pid) }
+}
+
+sub have_children {
+  for (;;) {
+    my $pid = waitpid -1, 1;
+    return $pid == 0 if $pid <= 0;
+    note_end($pid);
+  }
 }
 
 sub note_end {
@@ -141,8 +186,12 @@ sub settle {
   }
 }
 
-# Everybody but PID 1 is stopped in one step, so none can fork while they are named, then killed in one step.
 sub kill_all {
+  $alone ? kill_namespace() : kill_descendants();
+}
+
+# Everybody but PID 1 is stopped in one step, so none can fork while they are named, then killed in one step.
+sub kill_namespace {
   kill 'STOP', -1;
   my $count = 0;
   for my $one (left()) {
@@ -154,16 +203,55 @@ sub kill_all {
   while ((my $pid = waitpid -1, 0) > 0) { note_end($pid) }
 }
 
-# The living in this namespace; zombies are dead.
+# Stopped one by one, again and again until nobody new is found, so that nothing forks away from the kill. What has just lost its parent
+# comes here as a child; it is over when there is none.
+sub kill_descendants {
+  my ($end, $count, %told) = (time + $kill_ms_max / 1000, 0);
+  while (have_children()) {
+    my (%stopped, @fresh);
+    do {
+      @fresh = grep { !$stopped{ $_->{pid} } } left();
+      for my $one (@fresh) {
+        kill 'STOP', $one->{pid};
+        $stopped{ $one->{pid} } = 1;
+      }
+    } while @fresh and time <= $end;
+    for my $pid (keys %stopped) {
+      next if $told{$pid}++ or !defined $status and $pid == $leader or $count >= $killed_max;
+      my $command = command_of($pid) // next;
+      say_line("killed $pid $command");
+      $count += 1;
+    }
+    kill 'KILL', $_ for keys %stopped;
+    if (time > $end) {
+      say_line('stuck ' . scalar left());
+      speak();
+      leave(1);
+    }
+    # Until one of them has died; those that are not ours yet come when their parents are gone.
+    select undef, undef, undef, 0.001 if have_children() and !grep { !$stopped{ $_->{pid} } } left();
+  }
+}
+
+# The living of this run, this process excepted; zombies are dead.
 sub left {
   opendir my $proc, '/proc' or return;
-  my @left;
-  for my $pid (grep { /^\d+$/ and $_ != 1 } readdir $proc) {
+  my (@all, %children);
+  for my $pid (grep { /^\d+$/ and $_ != $$ } readdir $proc) {
     my $stat = slurp("/proc/$pid/stat") // next;
-    my ($state) = substr($stat, rindex($stat, ')')) =~ /^\) (\S)/ or next;
-    push @left, { pid => $pid, state => $state } unless $state =~ /[ZX]/;
+    my ($state, $parent, $group) = substr($stat, rindex($stat, ')')) =~ /^\) (\S) (\d+) (\d+)/ or next;
+    push @all, my $one = { pid => $pid, state => $state, group => $group };
+    push @{ $children{$parent} }, $one;
   }
-  return @left;
+  @all = descendants(\%children) unless $alone;
+  return grep { $_->{state} !~ /[ZX]/ } @all;
+}
+
+sub descendants {
+  my ($children) = @_;
+  my @found = @{ $children->{$$} // [] };
+  for (my $at = 0; $at < @found; $at += 1) { push @found, @{ $children->{ $found[$at]{pid} } // [] } }
+  return @found;
 }
 
 sub holds_output {
@@ -172,10 +260,11 @@ sub holds_output {
   return scalar grep { $output{ readlink("/proc/$pid/fd/$_") // '' } } readdir $fds;
 }
 
+# Undefined for one that is gone.
 sub command_of {
   my ($pid) = @_;
-  my $command = slurp("/proc/$pid/cmdline") // '';
-  if ($command eq '') { $command = '[' . (slurp("/proc/$pid/comm") // '?') . ']' }
+  my $command = slurp("/proc/$pid/cmdline") // return undef;
+  if ($command eq '') { $command = '[' . (slurp("/proc/$pid/comm") // return undef) . ']' }
   $command =~ s/[\s\0]+/ /g;
   $command =~ s/^ | (?=\]?$)//g;
   return substr $command, 0, $command_bytes_max;
@@ -188,12 +277,16 @@ sub slurp {
   return $text;
 }
 
+# Told before the next wait: the end of a script of which nothing is left is one message.
 sub say_line {
-  my $line = "$_[0]\n";
-  while (length $line) {
-    my $written = syswrite $control, $line;
+  $said .= "$_[0]\n";
+}
+
+sub speak {
+  while (length $said) {
+    my $written = syswrite $control, $said;
     return unless $written or $! == 4;
-    $line = substr $line, $written // 0;
+    $said = substr $said, $written // 0;
   }
 }
 

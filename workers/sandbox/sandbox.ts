@@ -54,9 +54,6 @@ export interface Sandbox {
   start(launch: Launch): Promise<StartedScript>;
 }
 
-/** The exit codes of a shell that cannot execute a command. */
-export const CANNOT_EXECUTE = { notFound: 127, refused: 126 } as const;
-
 const SIGNALS = new Map<number, string>();
 for (const [name, number] of Object.entries(constants.signals)) if (!SIGNALS.has(number)) SIGNALS.set(number, name);
 

@@ -1,9 +1,10 @@
 /** The sandbox `unshare`: a PID namespace with a /proc of its own; everything of a run dies with its PID 1. */
 import { startUnderInit } from './init-run.ts';
+import type { Launcher } from './launcher.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
 
-export function unshareSandbox(program: string, initFd: number): Sandbox {
-  return { name: 'unshare', start: async (launch) => startUnderInit({ program, args: unshareArgs(launch), initFd }, launch) };
+export function unshareSandbox(program: string, launcher: Launcher): Sandbox {
+  return { name: 'unshare', start: async (launch) => startUnderInit(launcher, [program, ...unshareArgs(launch)], launch) };
 }
 
 function unshareArgs(launch: Launch): string[] {
