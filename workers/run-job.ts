@@ -186,7 +186,7 @@ async function afterFault(worker: WorkerContext, delivery: Delivery, open: OpenA
   worker.logger.error({ run: delivery.id, attempt: open.attempt, error: oneLine(cause) }, 'the run could not be prepared');
   const faults = await closeAs(worker, open, 'interrupted', 'faults');
   if (faults >= limits.faultsMax) {
-    const ending = refusal('cannot-prepare', `${faults} attempts could not prepare its folder, the last: ${oneLine(cause)}`);
+    const ending = refusal('cannot-prepare', `${faults} attempts could not be made, the last: ${oneLine(cause)}`);
     return commitEnd(worker, delivery, open, { kind: 'ended', ending, log: EMPTY_LOG, artifactCount: 0 });
   }
   await pause(limits.faultPauseMs * 2 ** faults, worker.forcing);

@@ -123,9 +123,29 @@ describeUnder(executors, 'Under %s, left behind:', (_name, execute) => {
   });
 });
 
+describeUnder(
+  executors.filter(([name]) => name === 'none'),
+  'Under %s, with nothing between a script and what started it:',
+  (_name, execute) => {
+    test('one that kills that is a fault, and what it has left is ended all the same', async () => {
+      const marks: string[] = [];
+      const onText = (text: string): void => void marks.push(text.trim());
+      const killer = 'setsid sleep 300 </dev/null >/dev/null 2>&1 & echo BUILDER_CLAIM=$BUILDER_CLAIM; sleep 0.1; kill -9 $PPID; sleep 300';
+      await expect(run(execute, killer, { onText })).rejects.toMatchObject({
+        code: 'internal',
+        message: expect.stringContaining('to outlive the script'),
+      });
+      expect(marks).toEqual([expect.stringMatching(/^BUILDER_CLAIM=./)]);
+      expect(alive(marks[0] as string)).toEqual([]);
+      expect(await run(execute, 'echo on')).toMatchObject({ exitCode: 0, stdout: 'on\n' });
+    });
+  },
+);
+
 describeUnder(executors, 'Under %s, many runs:', (_name, execute) => {
   test('fifty runs leave no descriptor and no process', async () => {
-    await run(execute, 'exit 0');
+    // Each of what starts runs at a time stays, and its socket with it.
+    await Promise.all(Array.from({ length: 5 }, () => run(execute, 'sleep 0.2')));
     const before = await until(() => openDescriptors(), 'a count');
     const runs = [];
     for (let round = 0; round < 10; round += 1) runs.push(...(await Promise.all(Array.from({ length: 5 }, () => run(execute, 'echo x')))));

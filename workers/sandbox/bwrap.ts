@@ -2,8 +2,8 @@
 import { existsSync, statSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { startUnderInit } from './init-run.ts';
-import type { Launcher } from './launcher.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
+import type { Slots } from './slots.ts';
 
 /**
  * What root keeps inside: enough to install, to change owners and to drop to another user; not to mount, to make devices, to
@@ -16,10 +16,10 @@ const NAMESPACES = ['--unshare-pid', '--unshare-ipc', '--unshare-uts'];
 /** Folders for everybody's temporary files: each run sees its own there. */
 const SHARED_TMP = ['/tmp', '/var/tmp'];
 
-export function bwrapSandbox(program: string, launcher: Launcher): Sandbox {
+export function bwrapSandbox(program: string, slots: Slots): Sandbox {
   return {
     name: 'bwrap',
-    start: async (launch) => startUnderInit(launcher, [program, ...(await bwrapArgs(launch))], launch),
+    start: async (launch) => startUnderInit(slots, [program, ...(await bwrapArgs(launch))], launch),
   };
 }
 

@@ -4,10 +4,10 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
 import { bwrapSandbox } from './bwrap.ts';
-import { createLauncher, type Launcher } from './launcher.ts';
 import { noSandbox } from './none.ts';
 import { createOutputPipes } from './output-pipes.ts';
 import { SANDBOX_NAMES, type Sandbox, type SandboxName } from './sandbox.ts';
+import { createSlots, type Slots } from './slots.ts';
 import { unshareSandbox } from './unshare.ts';
 
 /** Where wrappers are looked for, whatever the worker's own PATH says. */
@@ -19,10 +19,10 @@ const PROBE_MS_MAX = 10_000;
  * `bad-config` when the wanted one does not work here, with why.
  */
 export async function chooseSandbox(wanted: 'auto' | SandboxName, folder: string): Promise<Sandbox> {
-  const launcher = createLauncher();
+  const slots = createSlots();
   const whyNot: string[] = [];
   for (const name of wanted === 'auto' ? SANDBOX_NAMES : [wanted]) {
-    const opened = open(name, launcher);
+    const opened = open(name, slots);
     const fault = typeof opened === 'string' ? opened : await probe(opened, folder);
     if (fault === null && typeof opened !== 'string') return opened;
     whyNot.push(`${fault}`);
@@ -30,12 +30,12 @@ export async function chooseSandbox(wanted: 'auto' | SandboxName, folder: string
   throw new BuilderError('bad-config', `expected a sandbox that works here, got ${wanted}: ${whyNot.join('; ')}`);
 }
 
-function open(name: SandboxName, launcher: Launcher): Sandbox | string {
+function open(name: SandboxName, slots: Slots): Sandbox | string {
   if (!isExecutable('/usr/bin/perl')) return '/usr/bin/perl is not installed';
-  if (name === 'none') return noSandbox(launcher);
+  if (name === 'none') return noSandbox(slots);
   const program = find(name);
   if (program === null) return `${name} is not installed`;
-  return name === 'bwrap' ? bwrapSandbox(program, launcher) : unshareSandbox(program, launcher);
+  return name === 'bwrap' ? bwrapSandbox(program, slots) : unshareSandbox(program, slots);
 }
 
 /** Null when it works. */

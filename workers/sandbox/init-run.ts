@@ -1,76 +1,98 @@
-/** A script under an init of ours (init.pl), which the launcher starts: as PID 1 of a namespace that a wrapper makes, or beside it. */
+/** A script under an init of ours (init.pl), which a slot starts: as PID 1 of the namespace that a wrapper makes, or in the slot itself. */
 import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
-import type { Channel, Launcher } from './launcher.ts';
 import { type Launch, type LeaderEnd, leaderEndOf, type StartedScript } from './sandbox.ts';
+import type { Slot, Slots } from './slots.ts';
 
-/** What init has told so far. */
+/** What slot and init have told so far. */
 interface Told {
   killed: Killed[];
   held: boolean;
   done: boolean;
   /** How many it could not kill in time. */
   stuck: number;
+  /** The wrapper's, which is the number of its group; 0 without one. */
+  pid: number;
 }
 
 /** What a wrapper is to start as PID 1: init.pl is its descriptor 6, since the sandbox may hide where it lies. */
 const INIT = ['/usr/bin/perl', '/proc/self/fd/6'];
 
 /** `wrapper`: bwrap or unshare with its arguments up to the program that is to be PID 1; null for none. */
-export async function startUnderInit(launcher: Launcher, wrapper: readonly string[] | null, launch: Launch): Promise<StartedScript> {
-  const told: Told = { killed: [], held: false, done: false, stuck: 0 };
-  const ended = withResolvers<LeaderEnd>();
-  const gone = withResolvers<void>();
-  // Most await one of the two, and some neither.
-  for (const one of [ended, gone]) one.promise.catch(() => undefined);
-  const command = wrapper === null ? [] : [...wrapper, ...INIT];
-  const outputs = [launch.stdout, launch.stderr, ...launch.enter];
-  const fields = [command.length, ...command, launch.mark, outputs.length, ...outputs, ...initFields(launch)];
-  const channel = await launcher.launch(fields, {
-    onLine: (line) => takeReport(line, told, ended.resolve),
-    onGone: (lastWords) => {
-      const fault = faultOf(told, wrapper?.[0] ?? 'none', lastWords);
-      if (fault === null) return gone.resolve();
-      ended.reject(fault);
-      gone.reject(fault);
-    },
-  });
+export async function startUnderInit(slots: Slots, wrapper: readonly string[] | null, launch: Launch): Promise<StartedScript> {
+  const slot = slots.take();
+  const told: Told = { killed: [], held: false, done: false, stuck: 0, pid: 0 };
+  const [started, ended, gone] = [withResolvers<void>(), withResolvers<LeaderEnd>(), withResolvers<void>()];
+  // Some are awaited by nobody.
+  for (const { promise } of [ended, gone]) promise.catch(() => undefined);
+  const end = (lastWords: string): void => {
+    const fault = faultOf(told, wrapper?.[0] ?? 'none', lastWords);
+    if (fault === null) gone.resolve();
+    else for (const one of [started, ended, gone]) one.reject(fault);
+  };
+  const onLine = (line: string): void => {
+    const { word, number, text } = wordsOf(line);
+    if (word === 'started') {
+      told.pid = number;
+      started.resolve();
+    } else if (word === 'failed') {
+      slot.release();
+      started.reject(new BuilderError('internal', `expected to start a sandbox, got: ${text}`));
+    } else if (word === 'gone') {
+      slot.release();
+      end(text || 'nothing said');
+    } else if (word === 'ended') ended.resolve(leaderEndOf(number));
+    else takeReport(told, line);
+    // PID 1 waits for that before it ends.
+    if (word === 'done' && wrapper !== null) slot.send('c');
+  };
+  slot.listen({ onLine, onEnd: end });
+  slot.send(Buffer.concat([frame(slotFields(wrapper, launch)), frame(initFields(launch))]));
+  await started.promise;
   return {
     leader: ended.promise,
-    terminate: () => channel.tell('t'),
+    terminate: () => {
+      if (!told.done) slot.send('t');
+    },
     finish: async (kill) => {
-      const stop = killOnAbort(kill, channel);
-      try {
-        await gone.promise;
-      } finally {
-        stop();
-      }
+      const stop = killOnAbort(kill, slot, told);
+      await gone.promise.finally(stop);
       return { killed: told.killed, held: told.held };
     },
   };
 }
 
+function slotFields(wrapper: readonly string[] | null, launch: Launch): (string | number)[] {
+  const outputs = [launch.stdout, launch.stderr, ...launch.enter];
+  return [outputs.length, ...outputs, launch.mark, ...(wrapper === null ? [] : [...wrapper, ...INIT])];
+}
+
 function initFields(launch: Launch): (string | number)[] {
-  const bounds = [
-    limits.killedListedMax,
-    limits.killedCommandCharsMax * 4,
-    limits.leftoverPollMs,
-    limits.leftoverPollMsMax,
-    limits.sweepMsMax,
-  ];
+  const { killedListedMax, killedCommandCharsMax, leftoverPollMs, leftoverPollMsMax, sweepMsMax } = limits;
+  const bounds = [killedListedMax, killedCommandCharsMax * 4, leftoverPollMs, leftoverPollMsMax, sweepMsMax];
   const loopback = launch.network === 'none' ? 1 : 0;
   const environment = Object.entries(launch.env).map(([name, value]) => `${name}=${value}`);
   return [loopback, launch.enter.length, limits.scriptNice, ...bounds, launch.folder, launch.argv.length, ...launch.argv, ...environment];
 }
 
-function takeReport(line: string, told: Told, onEnded: (end: LeaderEnd) => void): void {
-  const [, word, number, command = ''] = /^(\w+) (\d+) ?(.*)$/s.exec(line) ?? [];
-  if (word === 'ended') onEnded(leaderEndOf(Number(number)));
-  if (word === 'killed') told.killed.push({ pid: Number(number), command: [...command].slice(0, limits.killedCommandCharsMax).join('') });
-  if (word === 'stuck') told.stuck = Number(number);
+function frame(fields: (string | number)[]): Buffer {
+  const payload = Buffer.from(fields.map((field) => `${field}\0`).join(''));
+  return Buffer.concat([Buffer.from(`${payload.length}\n`), payload]);
+}
+
+function wordsOf(line: string): { word: string; number: number; text: string } {
+  const [, word = '', text = ''] = /^(\w+) ?(.*)$/s.exec(line) ?? [];
+  return { word, number: Number.parseInt(text, 10), text };
+}
+
+function takeReport(told: Told, line: string): void {
+  const { word, number, text } = wordsOf(line);
+  const command = text.slice(text.indexOf(' ') + 1);
+  if (word === 'killed') told.killed.push({ pid: number, command: [...command].slice(0, limits.killedCommandCharsMax).join('') });
+  if (word === 'stuck') told.stuck = number;
   if (word !== 'done') return;
-  told.held = number === '1';
+  told.held = number === 1;
   told.done = true;
 }
 
@@ -80,12 +102,12 @@ function faultOf(told: Told, sandbox: string, lastWords: string): BuilderError |
   return new BuilderError('internal', `expected the sandbox ${sandbox} to outlive the script, got its end: ${lastWords}`);
 }
 
-/** Init kills and tells; should it not, the end of the sandbox's first process ends the namespace. */
-function killOnAbort(kill: AbortSignal, channel: Channel): () => void {
+/** Init kills and tells; should it not, the end of the wrapper's group (init is in it) ends the namespace. */
+function killOnAbort(kill: AbortSignal, slot: Slot, told: Told): () => void {
   let timer: NodeJS.Timeout | undefined;
   const act = (): void => {
-    channel.tell('k');
-    timer = setTimeout(() => channel.tell('K'), limits.initAnswerMsMax);
+    if (!told.done) slot.send('k');
+    timer = setTimeout(() => killGroup(told.pid), limits.initAnswerMsMax);
   };
   if (kill.aborted) act();
   else kill.addEventListener('abort', act, { once: true });
@@ -95,7 +117,22 @@ function killOnAbort(kill: AbortSignal, channel: Channel): () => void {
   };
 }
 
-function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (cause: unknown) => void } {
+function killGroup(pid: number): void {
+  if (pid === 0) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
+}
+
+interface Resolvers<T> {
+  promise: Promise<T>;
+  resolve(value: T): void;
+  reject(cause: unknown): void;
+}
+
+function withResolvers<T>(): Resolvers<T> {
   let resolve: (value: T) => void = () => undefined;
   let reject: (cause: unknown) => void = () => undefined;
   const promise = new Promise<T>((...given) => {

@@ -1,53 +1,63 @@
 # Starts the script of one run, tells how it ended, and leaves nothing of it alive. As PID 1 of the run's PID namespace it is a program
-# of its own; without one it is a part of the launcher's child, to which every orphan of the run comes (launcher.pl).
+# of its own; without one it is a part of slot.pl, to which every orphan of the run comes.
 #
 # Only what perl-base has, and no module but strict: loading POSIX alone would double the time that a run takes to start.
 #
-# File descriptors as PID 1: 2 for its own complaints, 3 the launcher, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on
+# File descriptors as PID 1: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on
 # the cgroup.procs files of the control groups that the script is to be in.
-# From the launcher: a line "BYTES", then so many bytes of fields, each ended by NUL: as named below, then the arguments, then the
-# environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the launcher
-# is gone, everything ends.
-# To the launcher, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
-# where some cannot be killed; it answers by closing.
+# From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named in tend(), then the arguments, then the
+# environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all), k (kill what is left), and c, the answer to the
+# last line, after which PID 1 ends. When the worker is gone, everything ends.
+# To the worker, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
+# where some cannot be killed in time.
 package Init;
 use strict;
 
 my ($control, $out, $err, @groups, %output);
-my ($loopback, $nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
-my ($leader, $status, $terminated, $killing, $held, $said) = (0, undef, 0, 0, 0, '');
+my ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
+my ($leader, $status, $terminated, $killing, $held, $said);
 # Whether this is PID 1, so that everybody else of the namespace is of the run.
 my $alone = 0;
 my ($woken, $wake);
 
 if (!caller) {
   if (open(my $program, '<&=', 6)) { close $program }
-  open(my $launcher, '+<&=', 3) or exit 1;
+  open(my $worker, '+<&=', 3) or exit 1;
   open(my $stdout, '>&=', 4) or exit 1;
   open(my $stderr, '>&=', 5) or exit 1;
-  my @fields = read_launch($launcher);
+  my @fields = read_launch($worker);
   my @entered = map { open(my $group, '>&=', $_) or exit 1; $group } 7 .. 6 + $fields[1];
   $alone = 1;
-  tend($launcher, $stdout, $stderr, \@entered, @fields);
+  prepare();
+  tend($worker, $stdout, $stderr, \@entered, @fields);
+  # Ending with a letter unread would reset the connection, and the last lines with it.
+  for (;;) {
+    my $got = sysread $worker, my $letters, 64;
+    last if $got ? $letters =~ /c/ : defined $got || $! != 4;
+  }
+  exit 0;
 }
 
 1;
 
-# Does not return.
+# Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
+# for the last instant the bound of the wait.
+sub prepare {
+  pipe($woken, $wake) or die "cannot make a pipe: $!\n";
+}
+
 sub tend {
-  my ($given, $fields);
-  ($control, $out, $err, $given, my @fields) = @_;
+  my ($given, $loopback, $group_count, $argc);
+  ($control, $out, $err, $given, $loopback, $group_count, @environment) = @_;
+  ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $argc) = splice @environment, 0, 8;
   @groups = @$given;
-  ($loopback, undef, $nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, my $argc, @environment) = @fields;
   @argv = splice @environment, 0, $argc;
   pop @environment;    # what follows the last NUL
   %output = map { (readlink('/proc/self/fd/' . fileno $_) // '?') => 1 } $out, $err;
+  ($status, $terminated, $killing, $held, $said) = (undef, 0, 0, 0, '');
   raise_loopback() if $loopback;
 
-  # Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
-  # for the last instant the bound of the wait.
-  pipe($woken, $wake) or die "cannot make a pipe: $!\n";
-  $SIG{CHLD} = sub { syswrite $wake, '.' };
+  local $SIG{CHLD} = sub { syswrite $wake, '.' };
   $leader = fork // die "cannot fork: $!\n";
   start_script() if $leader == 0;
   close $_ for $out, $err, @groups;
@@ -61,26 +71,14 @@ sub tend {
   kill_all() if have_children();
   say_line('done ' . ($held ? 1 : 0));
   speak();
-  # Ending with a letter unread would reset the connection, and the last lines with it: the launcher closes first.
-  for (;;) {
-    my $got = sysread $control, my $letters, 64;
-    last unless $got or !defined $got and $! == 4;
-  }
-  leave(0);
-}
-
-# Without what a perl that was forked would do for its parent at its end.
-sub leave {
-  my ($code) = @_;
-  exit $code if $alone;
-  POSIX::_exit($code);
 }
 
 sub read_launch {
   my ($from) = @_;
   my $text = '';
   until ($text =~ /\n/) { sysread($from, $text, 1, length $text) or exit 1 }
-  my $bytes = int $text;
+  # Letters may have come too late for the run before.
+  my ($bytes) = $text =~ /(\d+)\n/;
   $text = '';
   while (length $text < $bytes) { sysread($from, $text, $bytes - length $text, length $text) or exit 1 }
   return split /\0/, $text, -1;
@@ -88,15 +86,16 @@ sub read_launch {
 
 sub start_script {
   $SIG{$_} = 'DEFAULT' for qw(CHLD INT TERM HUP PIPE);
-  if ($alone) { setpgrp 0, 0 }
-  else { POSIX::setsid() }
+  setpgrp 0, 0;
+  # What is opened, or taken over, above that is closed by the exec.
+  $^F = 2;
   chdir $folder or fail_script("cannot enter $folder: $!", 126);
   %ENV = ();
   for my $entry (@environment) {
     my ($name, $value) = split /=/, $entry, 2;
     $ENV{$name} = $value;
   }
-  open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or leave(126);
+  open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or exit 126;
   stand_back();
   for my $group (@groups) { syswrite $group, '0' or fail_script("cannot enter the run's control group: $!", 126) }
   close_all_but_standard();
@@ -123,7 +122,7 @@ sub close_all_but_standard {
 sub fail_script {
   my ($why, $code) = @_;
   syswrite STDERR, "builder: $why\n";
-  leave($code);
+  exit $code;
 }
 
 # Waits for a child's end, a letter of the worker's or the time, whichever comes first.
@@ -226,7 +225,7 @@ sub kill_descendants {
     if (time > $end) {
       say_line('stuck ' . scalar left());
       speak();
-      leave(1);
+      exit 1;
     }
     # Until one of them has died; those that are not ours yet come when their parents are gone.
     select undef, undef, undef, 0.001 if have_children() and !grep { !$stopped{ $_->{pid} } } left();

@@ -1,10 +1,10 @@
 /** The sandbox `unshare`: a PID namespace with a /proc of its own; everything of a run dies with its PID 1. */
 import { startUnderInit } from './init-run.ts';
-import type { Launcher } from './launcher.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
+import type { Slots } from './slots.ts';
 
-export function unshareSandbox(program: string, launcher: Launcher): Sandbox {
-  return { name: 'unshare', start: async (launch) => startUnderInit(launcher, [program, ...unshareArgs(launch)], launch) };
+export function unshareSandbox(program: string, slots: Slots): Sandbox {
+  return { name: 'unshare', start: async (launch) => startUnderInit(slots, [program, ...unshareArgs(launch)], launch) };
 }
 
 function unshareArgs(launch: Launch): string[] {

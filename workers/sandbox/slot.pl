@@ -1,0 +1,100 @@
+# Starts the sandboxes of a worker's runs, one run at a time and one after the other: a small program forks in a fraction of the time that
+# the worker needs. Without a wrapper it is the run's init itself, the parent that every orphan comes to.
+#
+# perl slot.pl INIT PRCTL, with the worker's socket as descriptor 3 and the number of the system call prctl(2) on this machine.
+# From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of the script's stdout, its
+# stderr and its control groups, after their number; the mark; the words of the wrapper's command, none for a script without namespaces.
+# What follows is for init (init.pl), also where that is PID 1 and has the socket from here.
+# To the worker, in lines: "started PID" (0 without a wrapper) or "failed WHY"; init's lines; "gone WHY" once nothing is left, with the
+# wrapper's last words.
+# When the worker is gone this ends, and with it the run.
+use strict;
+
+my ($init, $prctl) = @ARGV;
+my $PR_SET_CHILD_SUBREAPER = 36;
+my ($F_SETFL, $O_NONBLOCK) = (4, 2048);
+my @IGNORED = qw(INT TERM HUP PIPE);
+
+my $owner = getppid;
+# What a terminal sends to everybody is for the worker to hear.
+$SIG{$_} = 'IGNORE' for @IGNORED;
+require $init;
+# A wrapper is given descriptors 3 to 13, which are those that are free whenever a run begins: 4 and 5 for the script's output, 6 for
+# init's text, the others for control groups. Perl closes what is above $^F when a program is executed.
+$^F = 13;
+open(my $control, '+<&=', 3) or die "cannot use the worker's socket: $!\n";
+my @room = map { open(my $null, '<', '/dev/null') or die "cannot open /dev/null: $!\n"; $null } 4 .. 13;
+Init::prepare();
+close $room[2];
+open(my $text, '<', $init) or die "cannot read $init: $!\n";
+@room = ();
+
+for (;;) {
+  my ($count, @fields) = Init::read_launch($control);
+  my @outputs = map { open_output($_) // () } splice @fields, 0, $count;
+  my ($mark, @wrapper) = splice @fields, 0, -1;
+  my $fault = @outputs < $count ? "cannot open an output of the script: $!" : undef;
+  if (defined $fault) { fail($fault) }
+  elsif (@wrapper) { run_wrapper($mark, \@outputs, @wrapper) }
+  else {
+    become_parent_of_orphans();
+    say_to_worker('started 0');
+    my @launch = Init::read_launch($control);
+    Init::tend($control, splice(@outputs, 0, 2), \@outputs, @launch);
+    say_to_worker('gone');
+  }
+}
+
+sub open_output {
+  my ($fd) = @_;
+  sysopen(my $output, "/proc/$owner/fd/$fd", 1) or return undef;
+  return $output;
+}
+
+sub run_wrapper {
+  my ($mark, $outputs, @wrapper) = @_;
+  local $^F = 2;
+  pipe(my $complaints, my $complain) or return fail("cannot make a pipe: $!");
+  my $pid = fork // return fail("cannot fork: $!");
+  if ($pid == 0) {
+    setpgrp 0, 0;
+    $SIG{$_} = 'DEFAULT' for @IGNORED, 'CHLD';
+    my ($name, $value) = split /=/, $mark, 2;
+    %ENV = ($name => $value);
+    open(STDERR, '>&', $complain);
+    exec { $wrapper[0] } @wrapper;
+    syswrite STDERR, "$wrapper[0] cannot be executed: $!\n";
+    kill 'KILL', $$;
+  }
+  say_to_worker("started $pid");
+  close $complain;
+  @$outputs = ();
+  1 while waitpid($pid, 0) == -1 and $! == 4;
+  fcntl $complaints, $F_SETFL, $O_NONBLOCK;
+  sysread $complaints, my $said, 65536;
+  my ($last) = ($said // '') =~ /([^\n]*)\n*\z/;
+  say_to_worker("gone $last");
+}
+
+# Init's part of the launch is of no use then.
+sub fail {
+  my ($why) = @_;
+  Init::read_launch($control);
+  say_to_worker("failed $why");
+}
+
+# prctl(2): whoever loses its parent in a run becomes a child of this process.
+sub become_parent_of_orphans {
+  return unless $prctl;
+  syscall($prctl + 0, $PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 or die "cannot become the parent of a run's orphans: $!\n";
+  $prctl = undef;
+}
+
+sub say_to_worker {
+  my $line = "$_[0]\n";
+  while (length $line) {
+    my $written = syswrite $control, $line;
+    exit 0 unless $written or $! == 4;
+    substr($line, 0, $written // 0) = '';
+  }
+}
