@@ -44,30 +44,34 @@ export type AttemptResult =
   | { kind: 'interrupted'; kept: boolean }
   | { kind: 'fault'; cause: unknown };
 
-export async function runAttempt(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<AttemptResult> {
+/** `settle` is called once with what became of the attempt; its folder is removed after that, since nobody shall wait for it. */
+export async function runAttempt<T>(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  signals: AttemptSignals,
+  settle: (result: AttemptResult) => Promise<T>,
+): Promise<T> {
   const secrets = worker.secrets.choose(open.spec.secrets);
-  if ('unknown' in secrets) return refused('unknown-secret', `worker ${worker.workerName} has no secret ${secrets.unknown.join(', ')}`);
+  if ('unknown' in secrets) {
+    return settle(refused('unknown-secret', `worker ${worker.workerName} has no secret ${secrets.unknown.join(', ')}`));
+  }
   const limited = worker.limiter.refusal(open.spec);
-  if (limited !== null) return refused('limits', limited);
+  if (limited !== null) return settle(refused('limits', limited));
   let place: Place;
   try {
     place = await preparePlace(worker, open);
   } catch (cause) {
-    if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return { kind: 'fault', cause };
-    return refused('input-missing', cause.message);
+    if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return settle({ kind: 'fault', cause });
+    return settle(refused('input-missing', cause.message));
   }
-  let kept = false;
+  const warn = (cause: unknown): void =>
+    worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
+  const result = await runInPlace(worker, open, signals, { ...place, secrets }).catch((cause): AttemptResult => ({ kind: 'fault', cause }));
+  await place.cgroup?.close().catch(warn);
   try {
-    const result = await runInPlace(worker, open, signals, { ...place, secrets });
-    kept = result.kind === 'interrupted' && result.kept;
-    return result;
-  } catch (cause) {
-    return { kind: 'fault', cause };
+    return await settle(result);
   } finally {
-    const warn = (cause: unknown): void =>
-      worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
-    await place.cgroup?.close().catch(warn);
-    if (!kept) await place.folder.remove().catch(warn);
+    if (result.kind !== 'interrupted' || !result.kept) await place.folder.remove().catch(warn);
   }
 }
 

@@ -33,11 +33,10 @@ export async function runJob(worker: WorkerContext, delivery: Delivery): Promise
     case 'dead':
       return afterDeaths(worker, delivery, claim);
     case 'run': {
-      const record = await patient(worker, delivery, () => readRecord(worker.redis, delivery.id));
-      if (record === null) return { kind: 'gone' };
-      await wake(worker, delivery);
+      const { record, attempt, retries } = claim;
+      wake(worker, delivery);
       sealFormer(worker, record);
-      return runClaimed(worker, delivery, { spec: record.spec, attempt: claim.attempt, retries: claim.retries, record, ...start });
+      return runClaimed(worker, delivery, { spec: record.spec, attempt, retries, record, ...start });
     }
   }
 }
@@ -46,21 +45,25 @@ async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenA
   const cancel = new AbortController();
   worker.running.add(delivery.id, { attempt: open.attempt, claim: open.claim, record: open.record, cancel });
   try {
-    const result = await runAttempt(worker, open, { cancel: cancel.signal, lost: delivery.lost });
-    switch (result.kind) {
-      case 'ended':
-        return await commitEnd(worker, delivery, open, result);
-      case 'superseded':
-        await closeAs(worker, open, 'superseded');
-        return await resultOfOther(worker, delivery);
-      case 'interrupted':
-        await closeAs(worker, open, 'interrupted');
-        return { kind: 'back' };
-      case 'fault':
-        return await afterFault(worker, delivery, open, result.cause);
-    }
+    const signals = { cancel: cancel.signal, lost: delivery.lost };
+    return await runAttempt(worker, open, signals, (result) => settle(worker, delivery, open, result));
   } finally {
     worker.running.remove(delivery.id, open.claim);
+  }
+}
+
+async function settle(worker: WorkerContext, delivery: Delivery, open: OpenAttempt, result: AttemptResult): Promise<Handled> {
+  switch (result.kind) {
+    case 'ended':
+      return commitEnd(worker, delivery, open, result);
+    case 'superseded':
+      await closeAs(worker, open, 'superseded');
+      return resultOfOther(worker, delivery);
+    case 'interrupted':
+      await closeAs(worker, open, 'interrupted');
+      return { kind: 'back' };
+    case 'fault':
+      return afterFault(worker, delivery, open, result.cause);
   }
 }
 
@@ -96,7 +99,7 @@ async function commitEnd(
     return commitResult(worker.redis, commit);
   });
   if (answer === 'committed') {
-    await wake(worker, delivery);
+    wake(worker, delivery);
     return { kind: 'result', result };
   }
   worker.logger.warn({ run: delivery.id, attempt: open.attempt, answer }, 'another result counts; this attempt is kept as superseded');
@@ -117,7 +120,7 @@ async function closeForRetry(
   end: AttemptEnd,
 ): Promise<boolean> {
   const counted = await patient(worker, spec, () => closeAttempt(worker.redis, { id: spec.id, attempt, claim, end, count: 'retries' }));
-  await wake(worker, spec);
+  wake(worker, spec);
   return counted >= 0;
 }
 
@@ -165,7 +168,7 @@ async function endUnstarted(
   };
   const commit = { spec: record.spec, token: delivery.token, attempt: o.attempt, claim: result.claim, result, end: null };
   await patient(worker, delivery, () => commitResult(worker.redis, commit));
-  await wake(worker, delivery);
+  wake(worker, delivery);
   return { kind: 'result', result };
 }
 
@@ -198,9 +201,9 @@ function patient<T>(worker: WorkerContext, { id }: { id: string }, work: () => P
   return patiently({ run: id, logger: worker.logger, until: worker.forcing }, work);
 }
 
-/** Only makes followers look sooner. */
-async function wake(worker: WorkerContext, { id }: { id: string }): Promise<void> {
-  await wakeFollowers(worker.redis, id).catch(() => undefined);
+/** Only makes followers look sooner: nobody waits for it. */
+function wake(worker: WorkerContext, { id }: { id: string }): void {
+  wakeFollowers(worker.redis, id).catch(() => undefined);
 }
 
 function closeAs(worker: WorkerContext, open: OpenAttempt, outcome: 'interrupted' | 'superseded', count?: 'faults'): Promise<number> {

@@ -32,7 +32,7 @@ return 'created'
 
 /**
  * KEYS run, lock, open runs, active. ARGV token, attemptsMade, deaths allowed, start of the attempt (JSON), end of a dead attempt (JSON), id,
- * duration of the lock (ms) → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries}
+ * duration of the lock (ms) → {gone} | {unlocked} | {adopt, result} | {cancel, n} | {dead, n, retries} | {run, n, retries, the record's fields}
  * An unfinished attempt found here is of a worker that died: it is closed, and counted; but one of this same claim is this request's own,
  * repeated since its answer was lost. A lock that ran out on the way here is taken again, unless somebody may be at work.
  */
@@ -58,13 +58,13 @@ if result then
   if type(job) == 'string' then redis.call('ZADD', KEYS[3] .. ':' .. job, nowMs, ARGV[6]) end
 end
 local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
-if mine then return {'run', n, retries} end
+if mine then return {'run', n, retries, redis.call('HGETALL', KEYS[1])} end
 if n > 0 and redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[5]) == 1 then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then return {'cancel', n} end
 if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n, retries} end
 n = n + 1
 redis.call('HSET', KEYS[1], 'n', n, 'a' .. n, ARGV[4])
-return {'run', n, retries}
+return {'run', n, retries, redis.call('HGETALL', KEYS[1])}
 `);
 
 /**

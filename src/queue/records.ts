@@ -28,7 +28,7 @@ export async function createRecord(redis: Redis, spec: RunSpec, o: { alone?: boo
 }
 
 export type Claim =
-  | { kind: 'run'; attempt: number; retries: number }
+  | { kind: 'run'; attempt: number; retries: number; record: RunRecord }
   | { kind: 'adopt'; result: RunResult }
   | { kind: 'cancel'; attempt: number }
   | { kind: 'dead'; attempt: number; retries: number }
@@ -47,14 +47,17 @@ export interface ClaimRequest {
 export async function claimAttempt(redis: Redis, { id, platform, token, attemptsMade, start }: ClaimRequest): Promise<Claim> {
   const dead: AttemptEnd = { finishedAt: start.startedAt, outcome: 'superseded', exitCode: null, signal: null, killed: [] };
   const queue = runQueue(platform);
-  const [kind, value, retries] = (await runScript(
+  const [kind, value, retries, flat] = (await runScript(
     redis,
     claimScript,
     [keys.run(id), bullLockKey(queue, id), keys.openRuns(platform), bullActiveKey(queue)],
     [token, attemptsMade, limits.workerDeathsMax, JSON.stringify(start), JSON.stringify(dead), id, limits.lockDurationMs],
-  )) as [string, string | number | undefined, string | undefined];
+  )) as [string, string | number | undefined, string | undefined, string[] | undefined];
   switch (kind) {
-    case 'run':
+    case 'run': {
+      const record = parseRecord(pairs(flat ?? []));
+      return record === null ? { kind: 'gone' } : { kind, attempt: Number(value), retries: Number(retries), record };
+    }
     case 'dead':
       return { kind, attempt: Number(value), retries: Number(retries) };
     case 'cancel':
@@ -202,6 +205,11 @@ function parseRecord(fields: Record<string, string>): RunRecord | null {
     result: fields.result === undefined ? null : RunResult.parse(JSON.parse(fields.result)),
     cancel: fields.cancel === undefined ? null : CancelRequest.parse(JSON.parse(fields.cancel)),
   };
+}
+
+/** An answer of HGETALL as a script gives it. */
+function pairs(flat: string[]): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: flat.length / 2 }, (_, at) => [flat[2 * at], flat[2 * at + 1]]));
 }
 
 function parseAttempt(number: number, fields: Record<string, string>): AttemptRecord {

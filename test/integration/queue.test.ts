@@ -260,9 +260,9 @@ describe('fencing', () => {
     const { spec, lock } = await activeRun();
     const delivery = { id: spec.id, platform: 'test', token: 'one', attemptsMade: 0, lost: NEVER, restore: async () => undefined };
     await queues.redis.set(lock, 'one');
-    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
+    expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toMatchObject({ kind: 'run', attempt: 1, retries: 0 });
     await queues.redis.set(lock, 'two');
-    expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toEqual({ kind: 'run', attempt: 2, retries: 0 });
+    expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toMatchObject({ kind: 'run', attempt: 2, retries: 0 });
     const late = { spec, token: 'one', attempt: 1, claim: 'claim-1', result: resultOf(delivery, 1, 'claim-1'), end: null };
     expect(await commitResult(queues.redis, late)).toBe('superseded');
     const good = { spec, token: 'two', attempt: 2, claim: 'claim-2', result: resultOf(delivery, 2, 'claim-2'), end: null };
@@ -278,7 +278,7 @@ describe('fencing', () => {
     const { spec, lock } = await activeRun();
     await queues.redis.set(lock, 'one');
     for (const _ of [1, 2])
-      expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toEqual({ kind: 'run', attempt: 1, retries: 0 });
+      expect(await claimAttempt(queues.redis, request(spec, 'one', 'claim-1'))).toMatchObject({ kind: 'run', attempt: 1, retries: 0 });
     expect((await readRecord(queues.redis, spec.id))?.attempts).toHaveLength(1);
   });
 
@@ -287,8 +287,8 @@ describe('fencing', () => {
     await queues.redis.lpush(bullActiveKey(runQueue('test')), spec.id);
     const first = request(spec, 'one', 'claim-1');
     for (const _ of ['on the way', 'with the answer'])
-      expect([await claimAttempt(queues.redis, first), await queues.redis.getdel(lock)]).toEqual([
-        { kind: 'run', attempt: 1, retries: 0 },
+      expect([await claimAttempt(queues.redis, first), await queues.redis.getdel(lock)]).toMatchObject([
+        { kind: 'run', attempt: 1, retries: 0, record: { spec, attempts: [{ claim: 'claim-1' }] } },
         'one',
       ]);
     expect(await claimAttempt(queues.redis, request(spec, 'two', 'claim-2'))).toEqual({ kind: 'unlocked' });
@@ -323,7 +323,7 @@ describe('fencing', () => {
       kind: 'adopt',
       result: { claim: 'claim-1' },
     });
-    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toEqual({
+    expect(await claimAttempt(queues.redis, { ...request(spec, 'one', 'claim-3'), attemptsMade: 1 })).toMatchObject({
       kind: 'run',
       attempt: 2,
       retries: 0,
