@@ -1,7 +1,8 @@
 # Starts the script of one run, tells how it ended, and leaves nothing of it alive. As PID 1 of the run's PID namespace it is a program
 # of its own; without one it is a part of slot.pl, to which every orphan of the run comes.
 #
-# Only what perl-base has, and no module but strict: loading POSIX alone would double the time that a run takes to start.
+# Every run in a namespace compiles this anew, so it has no module, not even strict (a test compiles it with that), and what most runs
+# do not need stands behind the end of the program and is compiled at its first use.
 #
 # File descriptors as PID 1: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on
 # the cgroup.procs files of the control groups that the script is to be in.
@@ -11,14 +12,13 @@
 # To the worker, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
 # where some cannot be killed in time.
 package Init;
-use strict;
 
-my ($control, $out, $err, @groups, %output);
-my ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
-my ($leader, $status, $terminated, $killing, $held, $said);
+our ($control, $out, $err, @groups, %output);
+our ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
+our ($leader, $status, $terminated, $killing, $held, $said);
 # Whether this is PID 1, so that everybody else of the namespace is of the run.
-my $alone = 0;
-my ($woken, $wake);
+our $alone = 0;
+our ($woken, $wake);
 
 if (!caller) {
   if (open(my $program, '<&=', 6)) { close $program }
@@ -141,17 +141,6 @@ sub wait_for {
   terminate() if $letters =~ /t/;
 }
 
-# A process that forks meanwhile is in the same group as its parent, most often: one call reaches the group as a whole.
-sub terminate {
-  $terminated = 1;
-  if ($alone) { kill 'TERM', -1 }
-  elsif (!defined $status) { kill 'TERM', -$leader }
-  for my $one (left()) {
-    kill 'TERM', $one->{pid} unless $alone or !defined $status and $one->{group} == $leader;
-    kill 'CONT', $one->{pid} if $one->{state} eq 'T';
-  }
-}
-
 sub reap {
   while ((my $pid = waitpid -1, 1) > 0) { note_end($pid) }
 }
@@ -169,6 +158,41 @@ sub note_end {
   return if $pid != $leader or defined $status;
   $status = $?;
   say_line("ended $status");
+}
+
+# Told before the next wait: the end of a script of which nothing is left is one message.
+sub say_line {
+  $said .= "$_[0]\n";
+}
+
+sub speak {
+  while (length $said) {
+    my $written = syswrite $control, $said;
+    return unless $written or $! == 4;
+    $said = substr $said, $written // 0;
+  }
+}
+
+# The first call of what is not compiled yet.
+sub AUTOLOAD {
+  our $AUTOLOAD;
+  local $/;
+  my $rest = <DATA> // die "no such part of init: $AUTOLOAD\n";
+  eval "$rest; 1" or die $@;
+  goto &$AUTOLOAD;
+}
+
+__DATA__
+
+# A process that forks meanwhile is in the same group as its parent, most often: one call reaches the group as a whole.
+sub terminate {
+  $terminated = 1;
+  if ($alone) { kill 'TERM', -1 }
+  elsif (!defined $status) { kill 'TERM', -$leader }
+  for my $one (left()) {
+    kill 'TERM', $one->{pid} unless $alone or !defined $status and $one->{group} == $leader;
+    kill 'CONT', $one->{pid} if $one->{state} eq 'T';
+  }
 }
 
 # The leader has ended. Those who hold its output are waited for, after a SIGTERM everybody is; the worker says for how long.
@@ -274,19 +298,6 @@ sub slurp {
   open my $file, '<', $path or return undef;
   sysread $file, my $text, 65536;
   return $text;
-}
-
-# Told before the next wait: the end of a script of which nothing is left is one message.
-sub say_line {
-  $said .= "$_[0]\n";
-}
-
-sub speak {
-  while (length $said) {
-    my $written = syswrite $control, $said;
-    return unless $written or $! == 4;
-    $said = substr $said, $written // 0;
-  }
 }
 
 # A network namespace begins with its loopback interface down: SIOCSIFFLAGS with IFF_UP and IFF_RUNNING.

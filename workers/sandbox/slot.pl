@@ -18,12 +18,12 @@ my @IGNORED = qw(INT TERM HUP PIPE);
 my $owner = getppid;
 # What a terminal sends to everybody is for the worker to hear.
 $SIG{$_} = 'IGNORE' for @IGNORED;
-require $init;
 # A wrapper is given descriptors 3 to 13, which are those that are free whenever a run begins: 4 and 5 for the script's output, 6 for
 # init's text, the others for control groups. Perl closes what is above $^F when a program is executed.
 $^F = 13;
 open(my $control, '+<&=', 3) or die "cannot use the worker's socket: $!\n";
 my @room = map { open(my $null, '<', '/dev/null') or die "cannot open /dev/null: $!\n"; $null } 4 .. 13;
+require $init;
 Init::prepare();
 close $room[2];
 open(my $text, '<', $init) or die "cannot read $init: $!\n";
