@@ -21,7 +21,7 @@ export function runsFigures(size: Size): Figure[] {
 }
 
 function runsNone(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 1_000;
+  const runs = size === 'full' ? 2_000 : 500;
   const bare = bareSpawns({ runs, atOnce: CONCURRENCY });
   return {
     name: 'runs-none',
@@ -43,7 +43,7 @@ function runsNone(size: Size): Figure {
 }
 
 function runsBwrap(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 500;
+  const runs = size === 'full' ? 2_000 : 300;
   const bare = bareBwraps(runs);
   return {
     name: 'runs-bwrap',
@@ -56,7 +56,7 @@ function runsBwrap(size: Size): Figure {
 }
 
 function runsCores(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 1_000;
+  const runs = size === 'full' ? 2_000 : 500;
   const limit = xargs({ runs, atOnce: CONCURRENCY });
   return {
     name: 'runs-cores',

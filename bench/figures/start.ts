@@ -1,8 +1,9 @@
 /** How long a run waits for its first instruction when nothing else is to be done. */
-import { writeFileSync } from 'node:fs';
+import { realpathSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ROOT } from '../../test/support/root.ts';
 import { tempFolder } from '../../test/support/temp.ts';
-import { type Contender, type Figure, type Size, type Values, Void } from '../figure.ts';
+import { type Contender, type Figure, Missing, type Size, type Values, Void } from '../figure.ts';
 import { percentile } from '../summary.ts';
 import { takeBwrapCommand } from '../support/bwrap-command.ts';
 import { alignClocks, type FirstInstructions, now, watchFirstInstructions } from '../support/first-instruction.ts';
@@ -36,6 +37,7 @@ function builder(samples: number, sandbox: 'none' | 'bwrap'): Contender {
     kind: 'builder',
     setting: `sandbox ${sandbox}, folder store, 1 worker, ${samples} runs one after another; from the run's createdAt, which has whole milliseconds`,
     open: async () => {
+      checkPlace(sandbox);
       const pool = await startPool({ workers: 1, concurrency: 8, sandbox });
       const watched = watchFirstInstructions(pool.folder);
       return {
@@ -72,6 +74,7 @@ function bareStart(samples: number, sandbox: 'none' | 'bwrap'): Contender {
     kind: 'limit',
     setting: `/bin/sh -e of the same script, ${samples} one after another; from the call of spawn`,
     open: async () => {
+      checkPlace(sandbox);
       const folder = tempFolder();
       const bwrap = sandbox === 'bwrap' ? await takeBwrapCommand() : null;
       const watched = watchFirstInstructions(folder.path);
@@ -103,6 +106,12 @@ async function bareRound(command: Command, watched: FirstInstructions, samples: 
     await failed;
   }
   return percentiles(tookMs);
+}
+
+/** bwrap shows a run its own /tmp: the pipe of this process must lie elsewhere. */
+function checkPlace(sandbox: 'none' | 'bwrap'): void {
+  const hidden = ['/tmp/', '/var/tmp/'].find((path) => realpathSync(ROOT).startsWith(path));
+  if (sandbox === 'bwrap' && hidden !== undefined) throw new Missing(`expected a checkout that bwrap shows, got one below ${hidden}`);
 }
 
 function percentiles(tookMs: number[]): Values {

@@ -2,11 +2,14 @@
 import { execFileSync } from 'node:child_process';
 import { constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { Void } from '../figure.ts';
+
+const WAIT_MS_MAX = 30_000;
 
 export interface FirstInstructions {
   /** The script; /bin/sh -e executes it for builder as for the baseline. */
   script: string;
-  /** Resolves with the moment of the next first instruction, as `now` tells moments. */
+  /** Resolves with the moment of the next first instruction, as `now` tells moments; rejects with Void where none comes. */
   next(): Promise<number>;
   close(): void;
 }
@@ -22,8 +25,12 @@ export function watchFirstInstructions(folder: string): FirstInstructions {
   return {
     script: `echo > '${path}'\n`,
     next: () =>
-      new Promise((resolve) => {
-        heard = resolve;
+      new Promise((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Void('expected the first instruction of a script, got none')), WAIT_MS_MAX);
+        heard = (atMs) => {
+          clearTimeout(timer);
+          resolve(atMs);
+        };
       }),
     close: () => pipe.destroy(),
   };
