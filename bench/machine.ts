@@ -17,7 +17,7 @@ const PROGRAMS: Record<string, string[]> = {
   bwrap: ['bwrap', '--version'],
   'task-spooler': ['tsp', '-V'],
   postgresql: ['psql', '--version'],
-  slurm: ['sinfo', '--version'],
+  slurm: ['slurmctld', '-V'],
 };
 
 export function describeMachine(): Machine {

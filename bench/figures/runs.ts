@@ -1,49 +1,129 @@
-/** Runs per second: the shortest script there is, a great many times. */
-import { existsSync } from 'node:fs';
+/** Runs per second: the shortest script there is, a great many times, and as many sleeping scripts as there are slots. */
+
+import { openFolderStore } from '../../src/artifacts/folder-store.ts';
+import { readManifest } from '../../src/artifacts/manifest.ts';
 import type { RunRecord } from '../../src/job/run.ts';
 import type { Contender, Figure, Size } from '../figure.ts';
 import { bullmqExeca } from '../peers/bullmq-execa.ts';
-import { PLATFORM, startPool } from '../support/pool.ts';
-import { spawnRate, TRUE, WAYS } from '../support/spawning.ts';
+import { graphileWorker } from '../peers/graphile-worker.ts';
+import { slurm } from '../peers/slurm.ts';
+import { taskSpooler } from '../peers/task-spooler.ts';
+import { xargs } from '../peers/xargs.ts';
+import { takeBwrapCommand } from '../support/bwrap-command.ts';
+import { PLATFORM, type PoolOptions, startPool } from '../support/pool.ts';
+import { bareSpawns, type Command, spawnRate, WAYS } from '../support/spawning.ts';
 
 const CONCURRENCY = 8;
 const RATE = { name: 'rate', unit: 'runs/s', better: 'more' } as const;
 
 export function runsFigures(size: Size): Figure[] {
-  const runs = 2_000;
-  const rounds = size === 'full' ? 7 : 3;
-  const bare = bareSpawns(runs);
-  return [
-    {
-      name: 'runs-none',
-      title: `${runs} × true, one worker, concurrency ${CONCURRENCY}, sandbox none`,
-      statistics: [RATE],
-      rounds,
-      contenders: [builder({ runs, workers: 1, sandbox: 'none' }), ...bare, bullmqExeca({ runs, concurrency: CONCURRENCY })],
-      goals: [
-        { statistic: 'rate', contender: 'builder', against: bare.map(({ name }) => name), ratio: 0.6 },
-        { statistic: 'rate', contender: 'builder', against: ['BullMQ + execa'], ratio: 0.9 },
-      ],
-    },
-  ];
+  return [runsNone(size), runsBwrap(size), runsCores(size), runsSleep(size)];
 }
 
-function builder(o: { runs: number; workers: number; sandbox: 'none' | 'bwrap' }): Contender {
-  const concurrency = CONCURRENCY / o.workers;
+function runsNone(size: Size): Figure {
+  const runs = size === 'full' ? 2_000 : 500;
+  const bare = bareSpawns({ runs, atOnce: CONCURRENCY });
+  return {
+    name: 'runs-none',
+    title: `${runs} × true, one worker, concurrency ${CONCURRENCY}, sandbox none`,
+    statistics: [RATE],
+    rounds: size === 'full' ? 7 : 3,
+    contenders: [
+      builder({ runs, workers: 1, sandbox: 'none' }),
+      ...bare,
+      bullmqExeca({ runs, concurrency: CONCURRENCY }),
+      graphileWorker({ runs, concurrency: CONCURRENCY }),
+    ],
+    goals: [
+      { statistic: 'rate', contender: 'builder', against: bare.map(({ name }) => name), ratio: 0.6 },
+      { statistic: 'rate', contender: 'builder', against: ['BullMQ + execa'], ratio: 0.9 },
+      { statistic: 'rate', contender: 'builder', against: ['graphile-worker + execa'], ratio: 1 },
+    ],
+  };
+}
+
+function runsBwrap(size: Size): Figure {
+  const runs = size === 'full' ? 2_000 : 300;
+  const bare = bareBwraps(runs);
+  return {
+    name: 'runs-bwrap',
+    title: `${runs} × true, one worker, concurrency ${CONCURRENCY}, sandbox bwrap`,
+    statistics: [RATE],
+    rounds: size === 'full' ? 5 : 3,
+    contenders: [builder({ runs, workers: 1, sandbox: 'bwrap' }), ...bare],
+    goals: [{ statistic: 'rate', contender: 'builder', against: bare.map(({ name }) => name), ratio: 0.8 }],
+  };
+}
+
+function runsCores(size: Size): Figure {
+  const runs = size === 'full' ? 2_000 : 500;
+  const limit = xargs({ runs, atOnce: CONCURRENCY });
+  return {
+    name: 'runs-cores',
+    title: `${runs} × true, every core used, ${CONCURRENCY} at a time`,
+    statistics: [RATE],
+    rounds: size === 'full' ? 7 : 3,
+    contenders: [
+      builder({ runs, workers: 2, sandbox: 'none' }),
+      limit,
+      taskSpooler({ runs, slots: CONCURRENCY }),
+      slurm({ runs: size === 'full' ? 300 : 40, slots: CONCURRENCY }),
+    ],
+    goals: [
+      { statistic: 'rate', contender: 'builder', against: [limit.name], ratio: 0.4 },
+      { statistic: 'rate', contender: 'builder', against: ['task-spooler'], ratio: 1 },
+      { statistic: 'rate', contender: 'builder', against: ['Slurm'], ratio: 1 },
+    ],
+  };
+}
+
+const SLEEPERS = { workers: 4, slots: 200 };
+
+function runsSleep(size: Size): Figure {
+  const runs = size === 'full' ? 6_000 : 1_000;
+  const sleeping = { runs, workers: SLEEPERS.workers, slots: SLEEPERS.slots, script: 'sleep 1', sandbox: 'none' } as const;
+  const ideal: Contender = {
+    name: 'ideal',
+    kind: 'limit',
+    setting: `computed: ${SLEEPERS.slots} slots, each always asleep`,
+    open: async () => ({ measure: async () => ({ rate: SLEEPERS.slots }), close: async () => undefined }),
+  };
+  return {
+    name: 'runs-sleep',
+    title: `${runs} × sleep 1, ${SLEEPERS.slots} slots over ${SLEEPERS.workers} workers`,
+    statistics: [RATE],
+    rounds: size === 'full' ? 3 : 2,
+    contenders: [builder(sleeping), ideal],
+    goals: [{ statistic: 'rate', contender: 'builder', against: ['ideal'], ratio: 0.95 }],
+  };
+}
+
+interface Load {
+  runs: number;
+  workers: number;
+  sandbox: PoolOptions['sandbox'];
+  /** Over all workers. */
+  slots?: number;
+  script?: string;
+}
+
+function builder({ runs, workers, sandbox, slots = CONCURRENCY, script = 'true' }: Load): Contender {
+  const concurrency = slots / workers;
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `sandbox ${o.sandbox}, folder store, ${o.workers} worker(s) × ${concurrency}, requests of 1000 runs; logs and artifacts collected`,
+    setting: `sandbox ${sandbox}, folder store, ${workers} worker(s) × ${concurrency}, requests of 1000 runs; logs and artifacts collected`,
     open: async () => {
-      const pool = await startPool({ workers: o.workers, concurrency, sandbox: o.sandbox });
+      const pool = await startPool({ workers, concurrency, sandbox });
+      const check = await emptyLogAndManifest(pool.storePath);
       return {
         measure: async () => {
           const begunAtMs = performance.now();
-          const ids = await pool.submit(Array.from({ length: o.runs }, () => ({ platform: PLATFORM, script: 'true' })));
+          const ids = await pool.submit(Array.from({ length: runs }, () => ({ platform: PLATFORM, script })));
           await pool.idle();
           const tookMs = performance.now() - begunAtMs;
-          await pool.checkRuns(ids, emptyLogAndManifest(pool.storePath));
-          return { rate: (o.runs * 1000) / tookMs };
+          await pool.checkRuns(ids, check);
+          return { rate: (runs * 1000) / tookMs };
         },
         close: pool.close,
       };
@@ -51,21 +131,34 @@ function builder(o: { runs: number; workers: number; sandbox: 'none' | 'bwrap' }
   };
 }
 
-function emptyLogAndManifest(storePath: string): (record: RunRecord) => string | null {
-  return ({ spec, result }) => {
+async function emptyLogAndManifest(storePath: string): Promise<(record: RunRecord) => Promise<string | null>> {
+  const store = await openFolderStore(storePath);
+  return async ({ spec, result }) => {
     if (result?.log.lines !== 0) return `expected an empty log, got ${result?.log.lines} lines`;
-    return existsSync(storePath) ? null : `expected a manifest of ${spec.id}`;
+    const manifest = await readManifest(store, spec.id, result.attempt, result.claim ?? '');
+    return manifest?.outcome === 'succeeded' ? null : `expected a manifest of ${spec.id}, got ${manifest?.outcome ?? 'none'}`;
   };
 }
 
-function bareSpawns(runs: number): Contender[] {
-  return Object.entries(WAYS).map(([name, start]) => ({
-    name: `Node ${name}`,
+/** What is PID 1 inside: the script itself, or an init as builder has one, in the same language, that only waits. */
+const INSIDE: Record<string, Command> = {
+  'the script is PID 1': ['/bin/sh', '-c', 'true'],
+  'an init in perl': ['/usr/bin/perl', '-e', 'exit(system("/bin/sh", "-c", "true") >> 8)'],
+};
+
+function bareBwraps(runs: number): Contender[] {
+  return Object.entries(INSIDE).map(([name, inside]) => ({
+    name: `Node spawn of bwrap, ${name}`,
     kind: 'limit',
-    setting: `${CONCURRENCY} at a time, ${TRUE.join(' ')}`,
-    open: async () => ({
-      measure: async () => ({ rate: await spawnRate(() => start(TRUE), runs, CONCURRENCY) }),
-      close: async () => undefined,
-    }),
+    setting: `${CONCURRENCY} at a time, the command line of a worker's run, output ignored, small environment`,
+    open: async () => {
+      const bwrap = await takeBwrapCommand();
+      const command: Command = [...bwrap.start, ...inside];
+      const start = WAYS['spawn, small environment'] as (typeof WAYS)[string];
+      return {
+        measure: async () => ({ rate: await spawnRate(() => start(command), runs, CONCURRENCY) }),
+        close: async () => bwrap.remove(),
+      };
+    },
   }));
 }

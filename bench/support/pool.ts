@@ -24,6 +24,9 @@ export interface PoolOptions {
   store?: Record<string, string>;
 }
 
+/** What is wrong with a run, if anything. */
+export type Check = (record: RunRecord) => string | null | Promise<string | null>;
+
 export interface BenchPool {
   url: string;
   token: string;
@@ -41,7 +44,7 @@ export interface BenchPool {
   /** Resolves when no run of the platform is open and no worker holds one. */
   idle(): Promise<void>;
   /** Throws Void unless each has ended once, at its first attempt, as `succeeded`. */
-  checkRuns(ids: string[], check?: (record: RunRecord) => string | null): Promise<void>;
+  checkRuns(ids: string[], check?: Check): Promise<void>;
   startWorker(name: string, o: PoolOptions): Promise<Program>;
   close(): Promise<void>;
 }
@@ -117,7 +120,7 @@ export async function startPool(o: PoolOptions): Promise<BenchPool> {
     },
     checkRuns: async (ids, check = () => null) => {
       for (let at = 0; at < ids.length; at += BATCH) {
-        for (const record of await readRecords(redis, ids.slice(at, at + BATCH))) checkRun(record, check);
+        for (const record of await readRecords(redis, ids.slice(at, at + BATCH))) await checkRun(record, check);
       }
     },
     close: async () => {
@@ -133,12 +136,12 @@ export async function startPool(o: PoolOptions): Promise<BenchPool> {
 /** Runs of one request. */
 export const BATCH = 1_000;
 
-function checkRun(record: RunRecord | null, check: (record: RunRecord) => string | null): void {
+async function checkRun(record: RunRecord | null, check: Check): Promise<void> {
   if (record === null) throw new Void('expected a record of each run, got none of one');
   const { result, attempts } = record;
   if (result?.outcome !== 'succeeded' || attempts.length !== 1) {
     throw new Void(`expected success at the first attempt, got ${result?.outcome} after ${attempts.length}: ${result?.reason}`);
   }
-  const wrong = check(record);
+  const wrong = await check(record);
   if (wrong !== null) throw new Void(wrong);
 }
