@@ -1,6 +1,6 @@
 /** The folder of one attempt: the script's own part, fresh, with its inputs in place, and beside it what is the worker's. */
-import { createWriteStream } from 'node:fs';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { createWriteStream, lstatSync, mkdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -50,18 +50,43 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
     root,
     scriptPath: join(home, SCRIPT_NAME),
     ...pathsIn(root),
-    remove: () => removeTree(root),
+    remove: async () => {
+      if (!removeUsual(folder)) await removeTree(root);
+    },
   };
   try {
-    await mkdir(home, { recursive: true, mode: 0o700 });
-    await mkdir(folder.tmp, { mode: 0o700 });
-    await placeInputs(home, o);
-    await writeFile(folder.scriptPath, o.script, { mode: 0o755, flag: 'wx' });
+    // At once: a few small things that every run waits for.
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+    mkdirSync(home, { mode: 0o700 });
+    mkdirSync(folder.tmp, { mode: 0o700 });
+    if (o.inputs.length > 0) await placeInputs(home, o);
+    writeFileSync(folder.scriptPath, o.script, { mode: 0o755, flag: 'wx' });
   } catch (cause) {
     await folder.remove().catch(() => undefined);
     throw diskFault(cause, `prepare the folder of the run ${root}`);
   }
   return folder;
+}
+
+/**
+ * What is there where a script has left nothing, by its names and at once. False for anything else, of which some may be gone then:
+ * also for large files, since the system takes its time with those.
+ */
+function removeUsual({ root, home, tmp, scriptPath, spoolPath, notePath }: RunFolder): boolean {
+  try {
+    // A script without a sandbox may have put a link in the place of its folder.
+    if (!lstatSync(home).isDirectory()) return false;
+    if (lstatSync(scriptPath).size > limits.scriptBytesMax || lstatSync(spoolPath).size > limits.logSegmentBytes) return false;
+    unlinkSync(scriptPath);
+    rmdirSync(home);
+    rmdirSync(tmp);
+    unlinkSync(spoolPath);
+    unlinkSync(notePath);
+    rmdirSync(root);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function pathsIn(root: string): Pick<RunFolder, 'home' | 'tmp' | 'spoolPath' | 'notePath' | 'cgroupsPath'> {

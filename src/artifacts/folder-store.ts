@@ -3,8 +3,8 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { checkedContent } from './checked-content.ts';
-import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, writeWhole } from './durable-files.ts';
+import { checkedContent, contentInMemory } from './checked-content.ts';
+import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Unsettled, writeWhole } from './durable-files.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
@@ -21,13 +21,29 @@ export async function openFolderStore(path: string): Promise<Store> {
     checkDigest(sha256);
     return guard(orNull(root, async () => (await stat(join(root, blobKey(sha256)))).size));
   };
+  const putBlob = async (source: BlobSource, signal?: AbortSignal, later?: Unsettled): Promise<'stored' | 'known'> => {
+    const key = blobKey(source.sha256);
+    // A file of another length is damage; writing it anew heals it.
+    if ((await statBlob(source.sha256)) === source.bytes) {
+      await files.confirm(key, later);
+      return 'known';
+    }
+    await files.write(key, (file) => fill({ file, source, guard, signal }), later);
+    return 'stored';
+  };
   return {
     statBlob: async (sha256) => statBlob(sha256),
-    putBlob: async (source, signal) => {
-      // A file of another length is damage; writing it anew heals it.
-      if ((await statBlob(source.sha256)) === source.bytes) return 'known';
-      await files.write(blobKey(source.sha256), (file) => fill({ file, source, guard, signal }));
-      return 'stored';
+    putBlob: async (source, signal) => putBlob(source, signal),
+    openBatch: () => {
+      let later: Unsettled = new Set();
+      return {
+        putBlob: async (source, signal) => putBlob(source, signal, later),
+        settle: async () => {
+          const settling = later;
+          later = new Set();
+          await files.settle(settling);
+        },
+      };
     },
     getBlob: async (sha256, range) => {
       checkDigest(sha256);
@@ -79,12 +95,18 @@ interface Filling {
 
 /** Writes one piece while the next is read and hashed. */
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
+  const content = contentInMemory(source);
+  if (content !== null) {
+    signal?.throwIfAborted();
+    return guard(writeWhole(file, content));
+  }
   let pieces: Buffer[] = [];
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
   const flush = async (): Promise<void> => {
     await guard(writing);
-    writing = writeWhole(file, Buffer.concat(pieces));
+    const [first] = pieces;
+    writing = writeWhole(file, pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces));
     // Awaited at the next flush; until then a failure must not count as unhandled.
     writing.catch(() => undefined);
     pieces = [];
