@@ -85,8 +85,10 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
       const target = join(root, key);
       const folder = dirname(target);
       try {
+        // Before any folder: where the store is gone, a disk that is not mounted, none is made in its place.
+        const file = await guard(open(temporary, 'wx'));
         // Side by side, so that the system can make both durable at once.
-        const [filled, ensured] = await Promise.allSettled([fillTemporary(temporary, fill, guard), guard(ensureFolder(folder))]);
+        const [filled, ensured] = await Promise.allSettled([fillAndClose(file, fill, guard), guard(ensureFolder(folder))]);
         for (const done of [filled, ensured]) if (done.status === 'rejected') throw done.reason;
         await guard(place(temporary, target));
         await guard(syncNames(folder, later));
@@ -103,7 +105,10 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
     settle: async (later) => {
       await guard(eachAtOnce([...later], limits.filesAtOnce, syncFolder));
     },
-    remove: (key) => guard(removeFile(root, key)),
+    remove: async (key) => {
+      for (let folder = dirname(join(root, key)); folder !== root; folder = dirname(folder)) known.delete(folder);
+      await guard(removeFile(root, key));
+    },
     probe: () => guard(probe(join(incoming, `probe-${randomUUID()}`))),
     sweep: (nowMs) => guard(sweepFolder(incoming, nowMs - limits.storeLeftoverMs)),
   };
@@ -134,12 +139,11 @@ export async function writeWhole(file: FileHandle, content: Buffer): Promise<voi
   for (let left = content; left.length > 0; ) left = left.subarray((await file.write(left)).bytesWritten);
 }
 
-async function fillTemporary(
-  path: string,
+async function fillAndClose(
+  file: FileHandle,
   fill: (file: FileHandle) => Promise<void>,
   guard: <T>(work: Promise<T>) => Promise<T>,
 ): Promise<void> {
-  const file = await guard(open(path, 'wx'));
   try {
     await fill(file);
     await guard(file.datasync());
