@@ -10,6 +10,8 @@ import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts
 
 /** Large enough that the system's calls cost little, small enough for memory. */
 const WRITE_BYTES = 1024 * 1024;
+/** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
+const SYNC_BYTES = 32 * 1024 * 1024;
 const READ_BYTES = 256 * 1024;
 
 /** Makes the folder where it is missing; throws `bad-config` where it cannot be written, `store-full` where it has no room. */
@@ -93,7 +95,7 @@ interface Filling {
   signal: AbortSignal | undefined;
 }
 
-/** Writes one piece while the next is read and hashed. */
+/** Writes one piece while the next is read and hashed. A failure of an early sync is told by no later one: it counts as the write's. */
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
   const content = contentInMemory(source);
   if (content !== null) {
@@ -103,8 +105,19 @@ async function fill({ file, source, guard, signal }: Filling): Promise<void> {
   let pieces: Buffer[] = [];
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
+  let unsyncedBytes = 0;
+  let syncing: Promise<void> = Promise.resolve();
+  const syncEarly = async (): Promise<void> => {
+    if (unsyncedBytes < SYNC_BYTES) return;
+    unsyncedBytes = 0;
+    await guard(syncing);
+    syncing = file.datasync();
+    syncing.catch(() => undefined);
+  };
   const flush = async (): Promise<void> => {
     await guard(writing);
+    await syncEarly();
+    unsyncedBytes += bytes;
     const [first] = pieces;
     writing = writeWhole(file, pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces));
     // Awaited at the next flush; until then a failure must not count as unhandled.
@@ -119,10 +132,10 @@ async function fill({ file, source, guard, signal }: Filling): Promise<void> {
       if (bytes >= WRITE_BYTES) await flush();
     }
     if (bytes > 0) await flush();
-    await guard(writing);
+    await guard(Promise.all([writing, syncing]));
   } finally {
     // The file is closed next: nothing may still be writing to it.
-    await writing.catch(() => undefined);
+    await Promise.allSettled([writing, syncing]);
   }
 }
 
