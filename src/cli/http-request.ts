@@ -5,7 +5,6 @@
 import http from 'node:http';
 import https from 'node:https';
 import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
 
@@ -16,7 +15,6 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
-const SMALL_BYTES = 64 * 1024;
 const WITHOUT_BODY = new Set([204, 205, 304]);
 
 /** Resolves with the answer, its body unread; redirects are answers like others. Rejects with what went wrong, or the signal's reason. */
@@ -44,9 +42,7 @@ function attempt(url: URL, o: RequestOptions, reuse: boolean): Promise<Response>
       ...(reuse && isPlain ? {} : { agent: false }),
       ...(o.signal === undefined ? {} : { signal: o.signal }),
     });
-    asked.once('response', (message) => {
-      answerOf(message, o.method).then(resolve, reject);
-    });
+    asked.once('response', (message) => resolve(answerOf(message, o.method)));
     asked.on('error', (cause: NodeJS.ErrnoException) => {
       if (o.signal?.aborted) reject(o.signal.reason);
       else reject(asked.reusedSocket && cause.code === 'ECONNRESET' ? new StaleConnection(cause.message, { cause }) : cause);
@@ -57,8 +53,7 @@ function attempt(url: URL, o: RequestOptions, reuse: boolean): Promise<Response>
   });
 }
 
-/** A small answer is read to its end at once: a stream of the web costs more than what it would hold. */
-async function answerOf(message: http.IncomingMessage, method: string): Promise<Response> {
+function answerOf(message: http.IncomingMessage, method: string): Response {
   const headers = new Headers();
   for (const [name, value] of Object.entries(message.headers)) if (value !== undefined) headers.set(name, String(value));
   const status = message.statusCode ?? 0;
@@ -66,7 +61,5 @@ async function answerOf(message: http.IncomingMessage, method: string): Promise<
     message.resume();
     return new Response(null, { status, headers });
   }
-  const length = Number(message.headers['content-length'] ?? Number.NaN);
-  if (length <= SMALL_BYTES) return new Response(await buffer(message), { status, headers });
   return new Response(Readable.toWeb(message) as unknown as ReadableStream<Uint8Array>, { status, headers });
 }

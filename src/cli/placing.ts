@@ -1,10 +1,9 @@
 /** Files of a run put into a folder here: never outside it, never half written, never with other content than announced. */
 import { createHash, randomUUID } from 'node:crypto';
-import { chmodSync, type Stats, writeFileSync } from 'node:fs';
-import { lstat, mkdir, open, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Artifact } from '../job/artifact.ts';
-import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { makeFolder as makeFolders } from '../service/make-folder.ts';
 import { visible } from './output.ts';
@@ -58,11 +57,17 @@ async function placeFile({ folder, target, artifact, content }: PlaceFile): Prom
   const there = await lookAt(target);
   if (there !== null && !there.isFile()) throw inTheWay(target, there, 'a file');
   const temporary = join(folder, `.builder-${randomUUID()}.part`);
-  // Whoever fetched it may read it, whatever the script did to its own copy.
-  const mode = artifact.mode | 0o600;
+  const file = await open(temporary, 'wx', 0o600).catch((cause) => {
+    throw notWritten(target, cause);
+  });
   try {
-    if (artifact.bytes <= limits.wholeFileBytesMax) writeSmall(temporary, mode, await readChecked(artifact, content));
-    else await writeLarge({ temporary, mode, artifact, content });
+    try {
+      await writeChecked(file, artifact, content);
+      // Whoever fetched it may read it, whatever the script did to its own copy.
+      await file.chmod(artifact.mode | 0o600);
+    } finally {
+      await file.close();
+    }
     await rename(temporary, target).catch((cause) => {
       throw notWritten(target, cause);
     });
@@ -72,44 +77,16 @@ async function placeFile({ folder, target, artifact, content }: PlaceFile): Prom
   }
 }
 
-async function readChecked(artifact: Artifact, content: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of checked(artifact, content)) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-/** At once: for each of a great many small files the ways through the thread pool cost more than the work. */
-function writeSmall(temporary: string, mode: number, content: Buffer): void {
-  try {
-    writeFileSync(temporary, content, { flag: 'wx', mode: 0o600 });
-    chmodSync(temporary, mode);
-  } catch (cause) {
-    throw notWritten(temporary, cause);
-  }
-}
-
-async function writeLarge(o: { temporary: string; mode: number; artifact: Artifact; content: AsyncIterable<Uint8Array> }): Promise<void> {
-  const notHere = (cause: unknown): never => {
-    throw notWritten(o.artifact.path, cause);
-  };
-  const file = await open(o.temporary, 'wx', 0o600).catch(notHere);
-  try {
-    for await (const chunk of checked(o.artifact, o.content)) await file.writeFile(chunk).catch(notHere);
-    await file.chmod(o.mode);
-  } finally {
-    await file.close();
-  }
-}
-
-/** Throws `damaged` where bytes or digest are not as announced. */
-async function* checked(artifact: Artifact, content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function writeChecked(file: FileHandle, artifact: Artifact, content: AsyncIterable<Uint8Array>): Promise<void> {
   const hash = createHash('sha256');
   let bytes = 0;
   for await (const chunk of content) {
     bytes += chunk.length;
     if (bytes > artifact.bytes) throw damaged(artifact, 'more bytes');
     hash.update(chunk);
-    yield chunk;
+    await file.writeFile(chunk).catch((cause) => {
+      throw notWritten(artifact.path, cause);
+    });
   }
   if (bytes < artifact.bytes) throw damaged(artifact, `${bytes} bytes`);
   const sha256 = hash.digest('hex');

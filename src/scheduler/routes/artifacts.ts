@@ -1,5 +1,4 @@
 /** Artifacts: the list of a run, and the bytes of one, with ranges; served so that no browser runs them. */
-import { buffer } from 'node:stream/consumers';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { readManifest } from '../../artifacts/manifest.ts';
@@ -17,9 +16,6 @@ type ByPath = { Params: { id: string; '*': string } };
 
 /** Manifests never change: the newest few are kept, by path, for those who fetch every file of a run. */
 const MANIFESTS_KEPT = 16;
-
-/** Sent from memory: what a stream costs is more than what it holds. */
-const SMALL_BYTES = 64 * 1024;
 
 export function artifactRoutes(app: FastifyInstance, context: ServerContext): void {
   const manifests = new Map<string, Map<string, Artifact>>();
@@ -91,9 +87,7 @@ async function sendArtifact(
   reply.header('content-length', bytes);
   if (range !== null) reply.status(206).header('content-range', `bytes ${range.start}-${range.end}/${artifact.bytes}`);
   if (request.method === 'HEAD') return reply.send();
-  const content = await store.getBlob(artifact.sha256, range ?? undefined);
-  // One write to the connection in place of a stream's several.
-  return reply.send(bytes <= SMALL_BYTES ? await buffer(content) : content);
+  return reply.send(await store.getBlob(artifact.sha256, range ?? undefined));
 }
 
 function isUnchanged(ifNoneMatch: string | undefined, etag: string): boolean {
