@@ -1,16 +1,17 @@
 /** What a script left becomes artifacts: one pass hashes, and only content that the store does not know is sent. */
-import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { lstat, open } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import picomatch from 'picomatch';
-import { ContentMismatch, type Store } from '../src/artifacts/store.ts';
+import { type BlobBatch, ContentMismatch, type Store } from '../src/artifacts/store.ts';
 import type { Artifact, InputFile } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import { SCRIPT_NAME } from '../src/job/names.ts';
 import { eachAtOnce } from '../src/service/each.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { type BoundedNotes, createBoundedNotes } from './bounded-notes.ts';
+import { type ReadFile, readLeftFile } from './file-reading.ts';
 import { walkFolder } from './folder-walk.ts';
 
 export interface CollectOptions {
@@ -26,13 +27,6 @@ export interface CollectOptions {
   signal: AbortSignal;
 }
 
-interface HashedFile {
-  bytes: number;
-  mode: number;
-  sha256: string;
-}
-
-const READ_BYTES = 256 * 1024;
 const SEND_BYTES = 1024 * 1024;
 
 /**
@@ -43,10 +37,18 @@ export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
   const notes = createBoundedNotes();
   const artifacts: Artifact[] = [];
   const inputs = indexInputs(o.inputs);
+  const batch = o.store.openBatch();
+  let turnedAtMs = performance.now();
   await eachAtOnce(await chooseFiles(o, notes), limits.filesAtOnce, async (path) => {
-    const artifact = await collectFile(o, { path, inputs, notes });
+    // Small files are read at once, and those that need not be sent wait for nothing.
+    if (performance.now() - turnedAtMs > limits.collectTurnMs) {
+      await nextTurn();
+      turnedAtMs = performance.now();
+    }
+    const artifact = await collectFile(o, { path, inputs, notes, batch });
     if (artifact !== null) artifacts.push(artifact);
   });
+  await batch.settle();
   artifacts.sort((a, b) => (a.path < b.path ? -1 : 1));
   for (const artifact of artifacts) noteOverlap(artifact, notes);
   for (const line of notes.lines()) await o.note(line);
@@ -91,23 +93,26 @@ interface FileOptions {
   path: string;
   inputs: ReturnType<typeof indexInputs>;
   notes: BoundedNotes;
+  batch: BlobBatch;
 }
 
-async function collectFile(o: CollectOptions, { path, inputs, notes }: FileOptions): Promise<Artifact | null> {
+async function collectFile(o: CollectOptions, { path, inputs, notes, batch }: FileOptions): Promise<Artifact | null> {
   const file = join(o.folder, path);
   for (let last = false; ; last = true) {
-    const hashed = await hashFile(file, o.signal).catch((cause: unknown) => {
+    const found = await readLeftFile(file, o.signal).catch((cause: unknown) => {
       o.signal.throwIfAborted();
       notes.add('skipped unreadable files', `skipped ${path}: ${oneLine(cause)}`);
       return null;
     });
-    if (hashed === null || (path === SCRIPT_NAME && hashed.sha256 === o.scriptSha256)) return null;
+    if (found === null || (path === SCRIPT_NAME && found.sha256 === o.scriptSha256)) return null;
+    const { bytes, mode, sha256 } = found;
     const input = inputs.byPath.get(path);
-    const unchanged = input?.sha256 === hashed.sha256;
-    const sameAs = unchanged ? null : (inputs.bySha256.get(hashed.sha256) ?? null);
-    const artifact: Artifact = { path, ...hashed, input: input === undefined ? null : unchanged ? 'unchanged' : 'changed', sameAs };
+    const unchanged = input?.sha256 === sha256;
+    const sameAs = unchanged ? null : (inputs.bySha256.get(sha256) ?? null);
+    const how = input === undefined ? null : unchanged ? 'unchanged' : 'changed';
+    const artifact: Artifact = { path, bytes, mode, sha256, input: how, sameAs };
     // The blob of an input is in the store already: the run has been started from it.
-    if (unchanged || sameAs !== null || (await send(o, file, hashed, { path, notes, last }))) return artifact;
+    if (unchanged || sameAs !== null || (await send(o, file, found, { path, notes, last, batch }))) return artifact;
     if (last) return null;
   }
 }
@@ -116,41 +121,19 @@ async function collectFile(o: CollectOptions, { path, inputs, notes }: FileOptio
 async function send(
   o: CollectOptions,
   file: string,
-  hashed: HashedFile,
-  { path, notes, last }: { path: string; notes: BoundedNotes; last: boolean },
+  { sha256, bytes, content }: ReadFile,
+  { path, notes, last, batch }: Omit<FileOptions, 'inputs'> & { last: boolean },
 ): Promise<boolean> {
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
     const openFile = () => createReadStream(file, { flags: flags as unknown as string, highWaterMark: SEND_BYTES });
-    await o.store.putBlob({ sha256: hashed.sha256, bytes: hashed.bytes, open: openFile }, o.signal);
+    await batch.putBlob({ sha256, bytes, open: openFile, ...(content === null ? {} : { content }) }, o.signal);
     return true;
   } catch (cause) {
     if (cause instanceof BuilderError || o.signal.aborted) throw cause;
     const reason = cause instanceof ContentMismatch ? 'it changed while it was stored' : oneLine(cause);
     if (last) notes.add('skipped changing files', `skipped ${path}: ${reason}`);
     return false;
-  }
-}
-
-/** Links and what is no regular file are refused by the system, or here. */
-async function hashFile(path: string, signal: AbortSignal): Promise<HashedFile> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    const found = await file.stat();
-    if (!found.isFile()) throw new Error('not a regular file any more');
-    const hash = createHash('sha256');
-    const room = Buffer.allocUnsafe(Math.min(READ_BYTES, Math.max(found.size + 1, 1)));
-    let bytes = 0;
-    for (;;) {
-      signal.throwIfAborted();
-      const { bytesRead } = await file.read(room, 0, room.length);
-      if (bytesRead === 0) break;
-      hash.update(room.subarray(0, bytesRead));
-      bytes += bytesRead;
-    }
-    return { bytes, mode: found.mode & 0o777, sha256: hash.digest('hex') };
-  } finally {
-    await file.close();
   }
 }
 

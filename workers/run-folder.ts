@@ -1,6 +1,6 @@
 /** The folder of one attempt: the script's own part, fresh, with its inputs in place, and beside it what is the worker's. */
 import { createWriteStream } from 'node:fs';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -50,7 +50,10 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
     root,
     scriptPath: join(home, SCRIPT_NAME),
     ...pathsIn(root),
-    remove: () => removeTree(root),
+    remove: async () => {
+      // Whatever else lies there, or where something else is in their place.
+      await removeUsual(folder).catch(() => removeTree(root));
+    },
   };
   try {
     await mkdir(home, { recursive: true, mode: 0o700 });
@@ -62,6 +65,15 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
     throw diskFault(cause, `prepare the folder of the run ${root}`);
   }
   return folder;
+}
+
+/** By its names what is there where a script has left nothing, so that nothing is looked for. Throws where there is more. */
+async function removeUsual({ root, home, tmp, scriptPath, spoolPath, notePath }: RunFolder): Promise<void> {
+  // A script without a sandbox may have put a link in the place of its folder.
+  if (!(await lstat(home)).isDirectory()) throw new Error('no folder');
+  const gone = await Promise.allSettled([unlink(scriptPath).then(() => rmdir(home)), rmdir(tmp), unlink(spoolPath), unlink(notePath)]);
+  for (const one of gone) if (one.status === 'rejected') throw one.reason;
+  await rmdir(root);
 }
 
 export function pathsIn(root: string): Pick<RunFolder, 'home' | 'tmp' | 'spoolPath' | 'notePath' | 'cgroupsPath'> {

@@ -1,5 +1,5 @@
 /** The content of a source, checked while it is read: whoever reads it to its end has exactly what was declared. */
-import { createHash } from 'node:crypto';
+import { createHash, hash as digestOf } from 'node:crypto';
 import { addAbortSignal } from 'node:stream';
 import { type BlobSource, ContentMismatch } from './store.ts';
 
@@ -29,7 +29,18 @@ export async function* checkedContent(source: BlobSource, signal?: AbortSignal):
     stream.destroy();
   }
   signal?.throwIfAborted();
+  check(source, bytes, hash.digest('hex'));
+}
+
+/** The content of a source that has it in memory, checked in the same way; null for one that must be read. */
+export function contentInMemory(source: BlobSource): Buffer | null {
+  const { content } = source;
+  if (content === undefined) return null;
+  check(source, content.length, digestOf('sha256', content));
+  return content;
+}
+
+function check(source: BlobSource, bytes: number, sha256: string): void {
   if (bytes !== source.bytes) throw new ContentMismatch(`expected ${source.bytes} bytes, got ${bytes}`);
-  const sha256 = hash.digest('hex');
   if (sha256 !== source.sha256) throw new ContentMismatch(`expected content with SHA-256 ${source.sha256}, got ${sha256}`);
 }

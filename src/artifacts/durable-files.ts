@@ -3,12 +3,21 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { limits } from '../job/limits.ts';
+import { eachAtOnce } from '../service/each.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { makeFolder } from '../service/make-folder.ts';
+import { createFolderSync } from './folder-sync.ts';
 
 export interface DurableFiles {
-  /** Fills a temporary file and puts it at `key`, replacing a former one. What `fill` throws comes through unchanged. */
-  write(key: string, fill: (file: FileHandle) => Promise<void>): Promise<void>;
+  /**
+   * Fills a temporary file and puts it at `key`, replacing a former one. What `fill` throws comes through unchanged. The name is
+   * durable too when it resolves; with `later`, once `settle` has resolved for it.
+   */
+  write(key: string, fill: (file: FileHandle) => Promise<void>, later?: Unsettled): Promise<void>;
+  /** Makes the name of a file durable that is there: whoever put it there may not have come so far. */
+  confirm(key: string, later?: Unsettled): Promise<void>;
+  /** Syncs each folder once, however many of its files were written. */
+  settle(later: Unsettled): Promise<void>;
   /** Removes a file, and the folders that it leaves empty but the topmost; a missing one is no fault. */
   remove(key: string): Promise<void>;
   /** Writes, reads and removes a small temporary file; resolves with its time by the file system's own clock. */
@@ -16,6 +25,9 @@ export interface DurableFiles {
   /** Removes temporary files that a crash left, `limits.storeLeftoverMs` before `nowMs`. */
   sweep(nowMs: number): Promise<void>;
 }
+
+/** Folders with names that are not durable yet. */
+export type Unsettled = Set<string>;
 
 /** Made when the store is opened: a store without it is not there. */
 export const INCOMING = 'incoming';
@@ -25,49 +37,78 @@ const KNOWN_FOLDERS_MAX = 10_000;
 
 export async function openDurableFiles(root: string): Promise<DurableFiles> {
   const incoming = join(root, INCOMING);
-  const known = new Set<string>();
+  const syncFolder = createFolderSync();
+  /** Folders whose own names are durable, or are about to be. */
+  const known = new Map<string, Promise<void>>([[root, Promise.resolve()]]);
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
-  const ensureFolder = async (folder: string): Promise<void> => {
-    if (known.has(folder)) return;
-    await mkdir(folder, { recursive: true });
-    for (let at = folder; at !== root; at = dirname(at)) await syncFolder(dirname(at));
-    if (known.size >= KNOWN_FOLDERS_MAX) known.clear();
-    known.add(folder);
+  const ensureFolder = (folder: string): Promise<void> => {
+    const being = known.get(folder);
+    if (being !== undefined) return being;
+    if (known.size >= KNOWN_FOLDERS_MAX) forget();
+    const made = mkdir(folder, { recursive: true }).then(() => makeDurable(folder));
+    known.set(folder, made);
+    made.catch(() => known.delete(folder));
+    return made;
+  };
+  /** Of a folder that is there, and of those above it that are not known. */
+  const makeDurable = async (folder: string): Promise<void> => {
+    const above = dirname(folder);
+    const aboveIs = known.get(above) ?? makeDurable(above);
+    known.set(above, aboveIs);
+    aboveIs.catch(() => known.delete(above));
+    await Promise.all([aboveIs, syncFolder(above)]);
+  };
+  const forget = (): void => {
+    for (const folder of known.keys()) if (folder !== root) known.delete(folder);
+  };
+  const syncNames = async (folder: string, later: Unsettled | undefined): Promise<void> => {
+    if (later === undefined) return syncFolder(folder);
+    later.add(folder);
   };
   const place = async (temporary: string, target: string): Promise<void> => {
     const folder = dirname(target);
-    await ensureFolder(folder);
     try {
       await rename(temporary, target);
     } catch (cause) {
       if (codeOf(cause) !== 'ENOENT') throw cause;
-      // Another process has removed the folder since it became known.
-      known.delete(folder);
+      // Another process has removed the folder since it became known, or one above it.
+      forget();
       await ensureFolder(folder);
       await rename(temporary, target);
     }
-    await syncFolder(folder);
   };
   await makeFolder(root, 0o700);
   await ensureFolder(incoming);
   return {
-    write: async (key, fill) => {
+    write: async (key, fill, later) => {
       const temporary = join(incoming, `file-${randomUUID()}`);
+      const target = join(root, key);
+      const folder = dirname(target);
       try {
+        // Before any folder: where the store is gone, a disk that is not mounted, none is made in its place.
         const file = await guard(open(temporary, 'wx'));
-        try {
-          await fill(file);
-          await guard(file.datasync());
-        } finally {
-          await guard(file.close());
-        }
-        await guard(place(temporary, join(root, key)));
+        // Side by side, so that the system can make both durable at once.
+        const [filled, ensured] = await Promise.allSettled([fillAndClose(file, fill, guard), guard(ensureFolder(folder))]);
+        for (const done of [filled, ensured]) if (done.status === 'rejected') throw done.reason;
+        await guard(place(temporary, target));
+        await guard(syncNames(folder, later));
       } catch (cause) {
         await rm(temporary, { force: true }).catch(() => undefined);
         throw cause;
       }
     },
-    remove: (key) => guard(removeFile(root, key)),
+    confirm: async (key, later) => {
+      const folder = dirname(join(root, key));
+      await guard(ensureFolder(folder));
+      await guard(syncNames(folder, later));
+    },
+    settle: async (later) => {
+      await guard(eachAtOnce([...later], limits.filesAtOnce, syncFolder));
+    },
+    remove: async (key) => {
+      for (let folder = dirname(join(root, key)); folder !== root; folder = dirname(folder)) known.delete(folder);
+      await guard(removeFile(root, key));
+    },
     probe: () => guard(probe(join(incoming, `probe-${randomUUID()}`))),
     sweep: (nowMs) => guard(sweepFolder(incoming, nowMs - limits.storeLeftoverMs)),
   };
@@ -98,12 +139,16 @@ export async function writeWhole(file: FileHandle, content: Buffer): Promise<voi
   for (let left = content; left.length > 0; ) left = left.subarray((await file.write(left)).bytesWritten);
 }
 
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
+async function fillAndClose(
+  file: FileHandle,
+  fill: (file: FileHandle) => Promise<void>,
+  guard: <T>(work: Promise<T>) => Promise<T>,
+): Promise<void> {
   try {
-    await handle.sync();
+    await fill(file);
+    await guard(file.datasync());
   } finally {
-    await handle.close();
+    await guard(file.close());
   }
 }
 

@@ -3,13 +3,15 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { checkedContent } from './checked-content.ts';
-import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, writeWhole } from './durable-files.ts';
+import { checkedContent, contentInMemory } from './checked-content.ts';
+import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Unsettled, writeWhole } from './durable-files.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
 /** Large enough that the system's calls cost little, small enough for memory. */
 const WRITE_BYTES = 1024 * 1024;
+/** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
+const SYNC_BYTES = 32 * 1024 * 1024;
 const READ_BYTES = 256 * 1024;
 
 /** Makes the folder where it is missing; throws `bad-config` where it cannot be written, `store-full` where it has no room. */
@@ -21,13 +23,29 @@ export async function openFolderStore(path: string): Promise<Store> {
     checkDigest(sha256);
     return guard(orNull(root, async () => (await stat(join(root, blobKey(sha256)))).size));
   };
+  const putBlob = async (source: BlobSource, signal?: AbortSignal, later?: Unsettled): Promise<'stored' | 'known'> => {
+    const key = blobKey(source.sha256);
+    // A file of another length is damage; writing it anew heals it.
+    if ((await statBlob(source.sha256)) === source.bytes) {
+      await files.confirm(key, later);
+      return 'known';
+    }
+    await files.write(key, (file) => fill({ file, source, guard, signal }), later);
+    return 'stored';
+  };
   return {
     statBlob: async (sha256) => statBlob(sha256),
-    putBlob: async (source, signal) => {
-      // A file of another length is damage; writing it anew heals it.
-      if ((await statBlob(source.sha256)) === source.bytes) return 'known';
-      await files.write(blobKey(source.sha256), (file) => fill({ file, source, guard, signal }));
-      return 'stored';
+    putBlob: async (source, signal) => putBlob(source, signal),
+    openBatch: () => {
+      let later: Unsettled = new Set();
+      return {
+        putBlob: async (source, signal) => putBlob(source, signal, later),
+        settle: async () => {
+          const settling = later;
+          later = new Set();
+          await files.settle(settling);
+        },
+      };
     },
     getBlob: async (sha256, range) => {
       checkDigest(sha256);
@@ -77,14 +95,31 @@ interface Filling {
   signal: AbortSignal | undefined;
 }
 
-/** Writes one piece while the next is read and hashed. */
+/** Writes one piece while the next is read and hashed. A failure of an early sync is told by no later one: it counts as the write's. */
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
+  const content = contentInMemory(source);
+  if (content !== null) {
+    signal?.throwIfAborted();
+    return guard(writeWhole(file, content));
+  }
   let pieces: Buffer[] = [];
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
+  let unsyncedBytes = 0;
+  let syncing: Promise<void> = Promise.resolve();
+  const syncEarly = async (): Promise<void> => {
+    if (unsyncedBytes < SYNC_BYTES) return;
+    unsyncedBytes = 0;
+    await guard(syncing);
+    syncing = file.datasync();
+    syncing.catch(() => undefined);
+  };
   const flush = async (): Promise<void> => {
     await guard(writing);
-    writing = writeWhole(file, Buffer.concat(pieces));
+    await syncEarly();
+    unsyncedBytes += bytes;
+    const [first] = pieces;
+    writing = writeWhole(file, pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces));
     // Awaited at the next flush; until then a failure must not count as unhandled.
     writing.catch(() => undefined);
     pieces = [];
@@ -97,10 +132,10 @@ async function fill({ file, source, guard, signal }: Filling): Promise<void> {
       if (bytes >= WRITE_BYTES) await flush();
     }
     if (bytes > 0) await flush();
-    await guard(writing);
+    await guard(Promise.all([writing, syncing]));
   } finally {
     // The file is closed next: nothing may still be writing to it.
-    await writing.catch(() => undefined);
+    await Promise.allSettled([writing, syncing]);
   }
 }
 

@@ -16,6 +16,11 @@ export interface CallOptions {
   triesMax?: number;
 }
 
+export interface PutOptions extends CallOptions {
+  /** Only where there is no object of that key. A server that does not know of conditions puts it in any case, or refuses. */
+  onlyNew?: boolean;
+}
+
 export interface S3Bucket {
   name: string;
   region: string;
@@ -24,7 +29,7 @@ export interface S3Bucket {
   /** Runs `work`, again after faults that may pass; `work` must be repeatable. Throws BuilderError, or the signal's reason. */
   call<T>(work: (client: Client) => Promise<T>, options?: CallOptions): Promise<T>;
   /** One PUT, which is atomic. The client's own `putObject` would take up unfinished uploads of others for larger ones. */
-  put(key: string, content: Buffer, options?: CallOptions): Promise<void>;
+  put(key: string, content: Buffer, options?: PutOptions): Promise<void>;
   /** Bytes of an object, or null. */
   stat(key: string): Promise<number | null>;
   fault(thrown: unknown): BuilderError;
@@ -39,9 +44,16 @@ export function connectBucket(config: S3Config): S3Bucket {
   const label = `s3://${config.bucket} at ${url.origin}`;
   const clientFor = (signal?: AbortSignal): Client => createClient({ config, url, agent: transport.agent, http: transport.under(signal) });
   const plain = clientFor();
+  /** A client takes longer to make than a small request. */
+  const clients = new WeakMap<AbortSignal, Client>();
+  const clientUnder = (signal: AbortSignal): Client => {
+    const client = clients.get(signal) ?? clientFor(signal);
+    clients.set(signal, client);
+    return client;
+  };
   const fault = (thrown: unknown): BuilderError => asStoreFault(thrown, label, transport.endpointNow() - Date.now());
   const call: S3Bucket['call'] = async (work, { signal, triesMax = limits.s3TriesMax } = {}) => {
-    const client = signal === undefined ? plain : clientFor(signal);
+    const client = signal === undefined ? plain : clientUnder(signal);
     for (let tries = 1; ; tries++) {
       signal?.throwIfAborted();
       try {
@@ -60,9 +72,10 @@ export function connectBucket(config: S3Config): S3Bucket {
     region: config.region,
     label,
     call,
-    put: async (key, content, options) => {
+    put: async (key, content, { onlyNew = false, ...options } = {}) => {
       const request = { method: 'PUT', bucketName: config.bucket, objectName: key };
-      await call((client) => client.makeRequestAsyncOmit({ ...request, headers: {} }, content), options);
+      const headers = (): Record<string, string> => (onlyNew ? { 'if-none-match': '*' } : {});
+      await call((client) => client.makeRequestAsyncOmit({ ...request, headers: headers() }, content), options);
     },
     stat: async (key) => {
       try {

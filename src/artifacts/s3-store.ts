@@ -3,8 +3,10 @@ import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { limits } from '../job/limits.ts';
 import { BuilderError } from '../service/errors.ts';
+import { contentInMemory } from './checked-content.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type CallOptions, connectBucket, type S3Bucket, type S3Config } from './s3-bucket.ts';
+import { faultCode } from './s3-fault.ts';
 import { openBucket } from './s3-opening.ts';
 import { openObject } from './s3-reading.ts';
 import { upload } from './s3-upload.ts';
@@ -26,20 +28,25 @@ export async function openS3Store(config: S3Config): Promise<Store> {
 }
 
 function createStore(bucket: S3Bucket): Store {
+  const putBlob: Store['putBlob'] = async (source, signal) => {
+    checkDigest(source.sha256);
+    signal?.throwIfAborted();
+    const key = blobKey(source.sha256);
+    const content = contentInMemory(source);
+    if (content !== null && (await putNew(bucket, key, content, signal))) return 'stored';
+    // An object of another length is damage; writing it anew heals it.
+    if ((await bucket.stat(key)) === source.bytes) return 'known';
+    await upload({ bucket, key, source, signal });
+    return 'stored';
+  };
   return {
     statBlob: async (sha256) => {
       checkDigest(sha256);
       return bucket.stat(blobKey(sha256));
     },
-    putBlob: async (source, signal) => {
-      checkDigest(source.sha256);
-      signal?.throwIfAborted();
-      const key = blobKey(source.sha256);
-      // An object of another length is damage; writing it anew heals it.
-      if ((await bucket.stat(key)) === source.bytes) return 'known';
-      await upload({ bucket, key, source, signal });
-      return 'stored';
-    },
+    putBlob,
+    // What the server has answered for is durable.
+    openBatch: () => ({ putBlob, settle: async () => undefined }),
     getBlob: async (sha256, range) => {
       checkDigest(sha256);
       return openBlob(bucket, sha256, range);
@@ -63,6 +70,20 @@ function createStore(bucket: S3Bucket): Store {
     check: async () => checkHealth(bucket),
     close: async () => bucket.close(),
   };
+}
+
+/** What a server says that has the object already, that is putting it for somebody else, or that knows of no conditions. */
+const NOT_PUT = new Set(['PreconditionFailed', 'ConditionalRequestConflict', 'NotImplemented', 'InvalidArgument']);
+
+/** Where the content is at hand one request tells whether it is new and puts it; false where it must be looked at. */
+async function putNew(bucket: S3Bucket, key: string, content: Buffer, signal: AbortSignal | undefined): Promise<boolean> {
+  try {
+    await bucket.put(key, content, { signal, onlyNew: true });
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof BuilderError && NOT_PUT.has(faultCode(thrown))) return false;
+    throw thrown;
+  }
 }
 
 async function checkHealth(bucket: S3Bucket): Promise<void> {

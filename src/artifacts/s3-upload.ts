@@ -1,6 +1,6 @@
 /** Uploads of checked content to S3: nothing is visible before all of it is there and right, nothing is left unfinished. */
 import { limits } from '../job/limits.ts';
-import { checkedContent } from './checked-content.ts';
+import { checkedContent, contentInMemory } from './checked-content.ts';
 import type { S3Bucket } from './s3-bucket.ts';
 import { faultCode } from './s3-fault.ts';
 import type { BlobSource } from './store.ts';
@@ -18,10 +18,14 @@ export async function upload(options: Upload): Promise<void> {
 }
 
 async function uploadWhole({ bucket, key, source, signal }: Upload): Promise<void> {
+  await bucket.put(key, contentInMemory(source) ?? (await readWhole(source, signal)), { signal });
+}
+
+async function readWhole(source: BlobSource, signal: AbortSignal | undefined): Promise<Buffer> {
   const content = Buffer.allocUnsafe(source.bytes);
   let filled = 0;
   for await (const chunk of checkedContent(source, signal)) filled += chunk.copy(content, filled);
-  await bucket.put(key, content, { signal });
+  return content;
 }
 
 interface Part {

@@ -23,7 +23,7 @@ export async function storeScript(store: Store, text: string): Promise<ScriptRef
   }
   const sha256 = createHash('sha256').update(content).digest('hex');
   if (recall(store, sha256) === null) {
-    await store.putBlob({ sha256, bytes: content.length, open: () => Readable.from([content]) });
+    await store.putBlob({ sha256, bytes: content.length, open: () => Readable.from([content]), content });
     remember(store, sha256, content);
   }
   return { sha256, bytes: content.length };

@@ -6,6 +6,8 @@ export interface BlobSource {
   bytes: number;
   /** Opens the content anew; called once per try. The store hashes what it reads and refuses anything but `sha256`. */
   open: () => Readable;
+  /** All of it, where it is in memory anyway: it is taken in place of what `open` would give, and checked as well. */
+  content?: Buffer;
 }
 
 export interface ByteRange {
@@ -13,6 +15,13 @@ export interface ByteRange {
   start: number;
   /** Last byte, inclusive. */
   end: number;
+}
+
+export interface BlobBatch {
+  /** As the store's own, but for this: it is durable once `settle` has resolved that was called afterwards. */
+  putBlob(source: BlobSource, signal?: AbortSignal): Promise<'stored' | 'known'>;
+  /** Throws BuilderError as `putBlob` does. */
+  settle(): Promise<void>;
 }
 
 export interface Store {
@@ -25,6 +34,8 @@ export interface Store {
    * `store-unavailable` or `store-full` otherwise.
    */
   putBlob(source: BlobSource, signal?: AbortSignal): Promise<'stored' | 'known'>;
+  /** For many blobs of which nothing is told before all are stored: they are durable together, which costs less. */
+  openBatch(): BlobBatch;
   /** Opens a blob for reading; throws BuilderError `not-found` or `range-not-satisfiable`. The reader checks the digest where it matters. */
   getBlob(sha256: string, range?: ByteRange): Promise<Readable>;
   /**

@@ -76,6 +76,10 @@ export const limits = {
   artifactsPerRunMax: 100_000,
   /** Files that a worker reads or writes at a time for one run: enough to hide the store's latency, few open files. */
   filesAtOnce: 8,
+  /** A file of at most so much is read whole, and sent from memory: with limits.filesAtOnce of them, little of it. */
+  wholeFileBytesMax: 1 * MIB,
+  /** What a worker reads of small files in one go, before others get their turn. */
+  collectTurnMs: 5,
   /** Lines of log that say the same of different files; the rest is one line with their number. */
   notesPerKindMax: 20,
   /** Scripts that a worker remembers, so that a thousand runs of one job read it once. */

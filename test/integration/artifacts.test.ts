@@ -184,17 +184,25 @@ describe('collecting', () => {
   });
 
   it('retries a file that changes while it is stored once, then skips it with a line', async () => {
-    writeFileSync(`${home}/busy`, 'one');
+    // A smaller file is stored as it was read at once.
+    const busy = Buffer.alloc(limits.wholeFileBytesMax + 1);
+    writeFileSync(`${home}/busy`, busy);
     writeFileSync(`${home}/calm`, 'calm');
     let stats = 0;
     const changing: Store = {
       ...store,
-      putBlob: (source, signal) => {
-        if (source.bytes === 3) {
-          stats += 1;
-          writeFileSync(`${home}/busy`, `${stats + 1}..`.slice(0, 3));
-        }
-        return store.putBlob(source, signal);
+      openBatch: () => {
+        const batch = store.openBatch();
+        return {
+          ...batch,
+          putBlob: (source, signal) => {
+            if (source.bytes === busy.length) {
+              stats += 1;
+              writeFileSync(`${home}/busy`, busy.fill(stats));
+            }
+            return batch.putBlob(source, signal);
+          },
+        };
       },
     };
     const artifacts = await collectArtifacts({

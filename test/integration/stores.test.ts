@@ -1,7 +1,7 @@
 /** Both stores over one contract; then what only a folder, or only S3, can suffer. */
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
@@ -9,7 +9,7 @@ import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import { openS3Store } from '../../src/artifacts/s3-store.ts';
 import { blobKey, type Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
-import { digestOf, largeSource, sourceOf } from '../support/contents.ts';
+import { digestOf, inMemory, largeSource, sourceOf } from '../support/contents.ts';
 import { firstTimes } from '../support/fault-proxy.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { openS3Fixture, removeBucket, type S3Fixture } from '../support/s3-fixture.ts';
@@ -56,6 +56,19 @@ describe('the folder store', () => {
     expect(await store.listDocuments('runs/gone/')).toEqual(['runs/gone/1/y']);
   });
 
+  it('makes nothing in its place while its disk is not there', async () => {
+    const [there, away] = [`${folder.path}/disk`, `${folder.path}/disk-away`];
+    const other = await openFolderStore(`${there}/store`);
+    renameSync(there, away);
+    for (const source of [sourceOf('no disk'), inMemory('no disk at all')]) {
+      await expect(other.putBlob(source)).rejects.toMatchObject({ code: 'store-unavailable' });
+    }
+    await expect(other.putDocument('runs/a/1/x', Buffer.from('x'))).rejects.toMatchObject({ code: 'store-unavailable' });
+    expect(existsSync(there)).toBe(false);
+    renameSync(away, there);
+    expect(await other.putBlob(sourceOf('no disk'))).toBe('stored');
+  });
+
   it('refuses a folder that cannot be written, naming it', async () => {
     writeFileSync(`${folder.path}/file`, '');
     const refused = openFolderStore(`${folder.path}/file/store`);
@@ -100,6 +113,7 @@ let s3: S3Fixture;
   describeStoreContract('in a bucket', { store: () => s3.store, leftovers: () => s3.unfinished() });
   describe('opening', openingTests);
   describe('beside unfinished uploads', unfinishedTests);
+  describe('with a server that is asked to put only what is new', conditionTests);
   describe('over a network that fails for a moment', retryTests);
   describe('with a server that stays unwell', faultTests);
 });
@@ -171,6 +185,35 @@ function unfinishedTests(): void {
     s3.proxy.shiftClock(limits.storeLeftoverMs + 60_000);
     await s3.behindProxy(async () => expect(await s3.unfinished()).toEqual([]));
     s3.proxy.shiftClock(0);
+  });
+}
+
+function conditionTests(): void {
+  it('is asked for nothing but to put what is at hand and new', () =>
+    s3.behindProxy(async (other) => {
+      const asked: string[] = [];
+      s3.proxy.set((request) => {
+        asked.push(request);
+        return undefined;
+      });
+      const source = inMemory('new and at hand');
+      expect(await other.putBlob(source)).toBe('stored');
+      expect(asked.map((request) => request.split(' ')[0])).toEqual(['PUT']);
+    }));
+
+  it('may know of no conditions', () =>
+    s3.behindProxy(async (other) => {
+      const source = inMemory('without conditions');
+      s3.proxy.set(firstTimes(1, /^PUT/, { refuse: 501, code: 'NotImplemented' }));
+      expect(await other.putBlob(source)).toBe('stored');
+      expect(await text(await s3.store.getBlob(source.sha256))).toBe('without conditions');
+    }));
+
+  it('is healed of an object of another length', async () => {
+    const source = inMemory('the whole of it');
+    await s3.plain.putObject(s3.config.bucket, blobKey(source.sha256), 'the whole');
+    expect(await s3.store.putBlob(source)).toBe('stored');
+    expect(await text(await s3.store.getBlob(source.sha256))).toBe('the whole of it');
   });
 }
 

@@ -12,6 +12,11 @@ export function sourceOf(content: Buffer | string): BlobSource {
   return { sha256: sha256Of(buffer), bytes: buffer.length, open: () => Readable.from(buffer.length === 0 ? [] : [buffer]) };
 }
 
+/** The same where all of it is in memory. */
+export function inMemory(content: string): BlobSource {
+  return { ...sourceOf(content), content: Buffer.from(content) };
+}
+
 export interface LargeSource extends BlobSource {
   /** The same content up to a byte, then whatever `end` does; undefined just ends. */
   upTo(bytes: number, end?: () => void): BlobSource;

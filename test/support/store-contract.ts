@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
 import { ContentMismatch, type Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
-import { digestOf, largeSource, sha256Of, sourceOf } from './contents.ts';
+import { digestOf, inMemory, largeSource, sha256Of, sourceOf } from './contents.ts';
 
 const MIB = 1024 * 1024;
 /** Three parts of an upload, the last one not full. */
@@ -45,6 +45,29 @@ function blobTests({ store, leftovers }: StoreUnderTest): void {
     expect(await store().putBlob(source)).toBe('stored');
     expect(await store().statBlob(source.sha256)).toBe(0);
     expect(await text(await store().getBlob(source.sha256))).toBe('');
+  });
+
+  it('may come from memory, then without being opened', async () => {
+    const source = { ...inMemory('at hand'), open: () => refuseToOpen('content at hand was opened') };
+    expect(await store().putBlob(source)).toBe('stored');
+    expect(await store().putBlob(source)).toBe('known');
+    expect(await text(await store().getBlob(source.sha256))).toBe('at hand');
+    const empty = inMemory('');
+    await store().putBlob(empty);
+    expect(await store().statBlob(empty.sha256)).toBe(0);
+  });
+
+  it('may be stored as a batch, which can be settled again and again', async () => {
+    const batch = store().openBatch();
+    const sources = Array.from({ length: 30 }, (_, n) => (n % 2 === 0 ? inMemory(`batch ${n}`) : sourceOf(`batch ${n}`)));
+    const put = () => Promise.all(sources.map((source) => batch.putBlob(source)));
+    expect(await put()).toEqual(sources.map(() => 'stored'));
+    await batch.settle();
+    for (const [n, { sha256 }] of sources.entries()) expect(await text(await store().getBlob(sha256))).toBe(`batch ${n}`);
+    expect(await put()).toEqual(sources.map(() => 'known'));
+    await batch.settle();
+    await batch.settle();
+    expect(await leftovers()).toEqual([]);
   });
 
   it('can be read in part', async () => {
@@ -117,6 +140,8 @@ function failureTests({ store, leftovers }: StoreUnderTest): void {
     for (const content of ['declares', 'declare', 'declared and more', '']) {
       const changed = { ...declared, open: sourceOf(content).open };
       await expect(store().putBlob(changed)).rejects.toBeInstanceOf(ContentMismatch);
+      await expectNothing(declared.sha256);
+      await expect(store().putBlob({ ...declared, content: Buffer.from(content) })).rejects.toBeInstanceOf(ContentMismatch);
       await expectNothing(declared.sha256);
     }
     expect(await store().putBlob(declared)).toBe('stored');

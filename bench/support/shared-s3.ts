@@ -1,0 +1,52 @@
+/** One S3 server for all contenders of a figure: started by the first that opens it, stopped by the last that closes it. */
+import { randomUUID } from 'node:crypto';
+import { Client } from 'minio';
+import { removeBucket } from '../../test/support/s3-fixture.ts';
+import { type S3Server, startS3Server } from '../../test/support/s3-server.ts';
+import { Missing } from '../figure.ts';
+
+export interface SharedS3 {
+  server: S3Server;
+  /** The minio client as it comes. */
+  client: Client;
+  /** A name for a bucket, which is removed with all in it after the work. */
+  withBucket<T>(work: (bucket: string) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+let started: Promise<S3Server | null> | null = null;
+let users = 0;
+
+/** Throws Missing where no S3 server can be had. */
+export async function openSharedS3(): Promise<SharedS3> {
+  started ??= startS3Server();
+  const server = await started;
+  if (server === null) {
+    started = null;
+    throw new Missing('no S3 server: apt-get install radosgw ceph-mon ceph-osd ceph-common, or minio on the PATH');
+  }
+  users += 1;
+  const { hostname, port, protocol } = new URL(server.endpoint);
+  const { region, accessKey, secretKey } = server;
+  const useSSL = protocol === 'https:';
+  const client = new Client({ endPoint: hostname, port: Number(port || (useSSL ? 443 : 80)), useSSL, region, accessKey, secretKey });
+  return {
+    server,
+    client,
+    withBucket: async (work) => {
+      const bucket = `builder-bench-${randomUUID()}`;
+      await client.makeBucket(bucket, region);
+      try {
+        return await work(bucket);
+      } finally {
+        await removeBucket(client, bucket);
+      }
+    },
+    close: async () => {
+      users -= 1;
+      if (users > 0) return;
+      started = null;
+      await server.stop();
+    },
+  };
+}
