@@ -224,9 +224,3 @@ for _, id in ipairs(ids) do
 end
 return found
 `);
-
-/** Members whose time is older. KEYS sorted set. ARGV age (ms), how many at most → members */
-export const olderScript = script(`
-${NOW}
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', nowMs - tonumber(ARGV[1]), 'LIMIT', 0, ARGV[2])
-`);

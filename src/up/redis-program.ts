@@ -1,5 +1,6 @@
 /** The Redis of `up`: which program, with which settings, and taking over one that its `up` left behind. */
 import { accessSync, constants } from 'node:fs';
+import { connect as connectSocket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../redis/connection.ts';
@@ -12,6 +13,7 @@ export const REDIS_URL = `unix:${REDIS_SOCKET}`;
 
 /** Where `make` puts the one that it fetches, beside the built programs. */
 const FETCHED = fileURLToPath(new URL('../../../.tools/bin/', import.meta.url));
+const SOCKET_POLL_MS = 10;
 const NAMES = ['redis-server', 'valkey-server'];
 
 /** AOF synced each second: a crash of Redis's host loses at most about two seconds, a crash of a process nothing. */
@@ -45,8 +47,19 @@ export function redisCommand(searchPath: string): string[] {
   return [...(setpriv === undefined ? [] : [setpriv, '--pdeathsig', 'TERM', '--']), program, ...settings];
 }
 
+/** Resolves when Redis answers in the data folder (the working directory), or the signal is aborted. */
+export async function redisAnswers(signal: AbortSignal): Promise<void> {
+  // A client's own tries soon become rare.
+  while (!signal.aborted && !(await isListening())) await pause(SOCKET_POLL_MS, signal);
+  if (signal.aborted) return;
+  const redis = connect(REDIS_URL, 'patient');
+  signal.addEventListener('abort', () => redis.disconnect(), { once: true });
+  await redis.ping();
+}
+
 /** Ends a Redis that still serves the data folder (the working directory); resolves when none answers there. */
 export async function endOrphanedRedis(signal: AbortSignal): Promise<void> {
+  if (!(await isListening())) return;
   const redis = connect(REDIS_URL, 'command');
   try {
     while (!signal.aborted) {
@@ -62,6 +75,17 @@ export async function endOrphanedRedis(signal: AbortSignal): Promise<void> {
   } finally {
     redis.disconnect();
   }
+}
+
+function isListening(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connectSocket(REDIS_SOCKET);
+    const answer = (listens: boolean) => (): void => {
+      socket.destroy();
+      resolve(listens);
+    };
+    socket.once('connect', answer(true)).once('error', answer(false));
+  });
 }
 
 function isProgram(path: string): boolean {
