@@ -11,9 +11,10 @@ import { consumeRuns, type Delivery, type Handled } from '../../src/queue/consum
 import { dropPlatform, undropPlatform } from '../../src/queue/platforms.ts';
 import { openQueues, platformQueue, type Queues } from '../../src/queue/queues.ts';
 import { claimAttempt, commitResult, createRecord, readRecord } from '../../src/queue/records.ts';
+import { listRuns } from '../../src/queue/run-list.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
-import { getInfo, getRun, listRuns, resolveRunId } from '../../src/queue/view.ts';
+import { getInfo, getRun, resolveRunId } from '../../src/queue/view.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { BULL_PREFIX, bullActiveKey, bullJobKey, keys, runQueue } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
