@@ -4,7 +4,6 @@ import type { Info, ScheduleEntry } from '../job/api.ts';
 import type { JobDefinition } from '../job/definition.ts';
 import { limits } from '../job/limits.ts';
 import { type Run, type RunRecord, type RunState, runView } from '../job/run.ts';
-import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import { listJobs, nextTickOf, scheduleFields } from './definitions.ts';
 import { droppedPlatforms, knownPlatforms } from './platform-sets.ts';
