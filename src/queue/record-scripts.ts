@@ -14,7 +14,7 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
  * The order of runs is that of their acceptance here: servers' clocks differ, and Redis's own may go back.
  */
 export const createScript = script(`
-local answers = {}
+local answers, isNew = {}, false
 local isDropped = redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1
 ${NOW}
 local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
@@ -32,7 +32,6 @@ for i = 6, #ARGV, 3 do
     redis.call('ZADD', ARGV[4] .. string.sub(id, 1, ${RUN_IDS_CHARS}), 0, id)
     redis.call('ZADD', KEYS[1], order, id)
     redis.call('ZADD', KEYS[2], order, id)
-    redis.call('SADD', KEYS[3], ARGV[1])
     redis.call('ZADD', KEYS[5], nowMs, id)
     redis.call('ZADD', KEYS[6], nowMs, id)
     if job ~= '' then
@@ -40,9 +39,11 @@ for i = 6, #ARGV, 3 do
       redis.call('ZADD', openOfJob, nowMs, id)
     end
     order = order + 1
+    isNew = true
   end
   answers[#answers + 1] = answer
 end
+if isNew then redis.call('SADD', KEYS[3], ARGV[1]) end
 return answers
 `);
 

@@ -25,11 +25,17 @@ const LEFT_OUT = {
   strictLimits: false,
 } as const satisfies { [K in keyof RunOptions]: unknown } & { job: null };
 
-const ALIKE = new Map(Object.entries(LEFT_OUT).map(([name, value]) => [name, JSON.stringify(value)]));
+const LEFT_OUT_TEXTS = new Map<string, string>(Object.entries(LEFT_OUT).map(([name, value]) => [name, JSON.stringify(value)]));
 
 export function storedSpec(spec: RunSpec): string {
-  const { id: _, ...kept } = spec;
-  return JSON.stringify(Object.fromEntries(Object.entries(kept).filter(([name, value]) => ALIKE.get(name) !== JSON.stringify(value))));
+  const stored: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(spec)) if (name !== 'id' && !isLeftOut(name, value)) stored[name] = value;
+  return JSON.stringify(stored);
+}
+
+function isLeftOut(name: string, value: unknown): boolean {
+  const text = LEFT_OUT_TEXTS.get(name);
+  return text !== undefined && text === JSON.stringify(value);
 }
 
 /** The spec of the run of this id; throws for a text that is none. */
