@@ -2,11 +2,10 @@
 import { moveStalledJobsToWait } from 'bullmq/dist/esm/scripts/moveStalledJobsToWait-9.js';
 import { limits } from '../job/limits.ts';
 import { redisNowMs } from '../redis/clock.ts';
-import { keys } from '../redis/keys.ts';
+import { BULL_PREFIX, keys, runQueue, TICK_QUEUE } from '../redis/keys.ts';
 import { runScript, script } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
-import { knownPlatforms } from './platform-sets.ts';
-import { platformQueue, type Queues } from './queues.ts';
+import { type Queues, queueNamed } from './queues.ts';
 import { NOW } from './record-scripts.ts';
 
 /** In the order in which BullMQ's script has them. */
@@ -19,20 +18,33 @@ const BULL_KEYS = ['stalled', 'wait', 'active', 'stalled-check', 'meta', 'paused
  * KEYS those of BullMQ, awake. ARGV those of BullMQ (4), silence that is none (ms), patience after one (ms) → ids of runs that wait again
  */
 const abandonedScript = script(`
-${NOW}
-local known = redis.call('HMGET', KEYS[10], 'at', 'since')
-local silentMs = nowMs - tonumber(known[1] or '0')
-local sinceMs = tonumber(known[2] or '0')
-if silentMs > tonumber(ARGV[5]) or silentMs < 0 then sinceMs = nowMs end
-redis.call('HSET', KEYS[10], 'at', nowMs, 'since', sinceMs)
+${guard({ awake: 'KEYS[10]', silentMs: 'ARGV[5]' })}
 if nowMs - sinceMs < tonumber(ARGV[6]) then return {} end
 ${moveStalledJobsToWait.content}
 `);
 
-/** Queues again the runs that workers left without a lock. Any number of servers may do so at once. */
+/**
+ * Which queues have jobs at work, or had when somebody last looked. KEYS awake, platforms, then nothing: the names of BullMQ's keys are made
+ * of a prefix in the same slot. ARGV silence that is none (ms), prefix, queue of ticks, prefix of the queue of a platform → names of queues
+ */
+const busyScript = script(`
+${guard({ awake: 'KEYS[1]', silentMs: 'ARGV[1]' })}
+local busy = {}
+local function look(queue)
+  local name = ARGV[2] .. ':' .. queue
+  if redis.call('EXISTS', name .. ':active', name .. ':stalled') > 0 then table.insert(busy, queue) end
+end
+look(ARGV[3])
+for _, platform in ipairs(redis.call('SMEMBERS', KEYS[2])) do look(ARGV[4] .. platform) end
+return busy
+`);
+
+/** Queues again the runs, and the ticks, that workers and servers left without a lock. Any number of servers may do so at once. */
 export async function requeueAbandoned(queues: Queues): Promise<void> {
-  for (const platform of await knownPlatforms(queues)) {
-    await requeueOf(queues, platform).catch((cause: unknown) => queues.logger.debug({ platform, error: oneLine(cause) }, 'abandoned runs'));
+  const args = [limits.redisSilentMs, BULL_PREFIX, TICK_QUEUE, runQueue('')];
+  const busy = (await runScript(queues.redis, busyScript, [keys.awake, keys.platforms], args)) as string[];
+  for (const name of busy) {
+    await requeueOf(queues, name).catch((cause: unknown) => queues.logger.debug({ queue: name, error: oneLine(cause) }, 'abandoned runs'));
   }
 }
 
@@ -48,12 +60,28 @@ export async function servedMs({ redis }: Queues): Promise<number> {
   return silentMs > limits.redisSilentMs || silentMs < 0 ? 0 : nowMs - Number(since);
 }
 
-async function requeueOf(queues: Queues, platform: string): Promise<void> {
-  const queue = platformQueue(queues, platform);
+async function requeueOf(queues: Queues, name: string): Promise<void> {
+  const queue = queueNamed(queues, name);
   // The bound on worker deaths is builder's own, checked at the claim; BullMQ's never decides.
   const ofBull = [Number.MAX_SAFE_INTEGER, queue.toKey(''), Date.now(), limits.stalledIntervalMs];
   const ofGuard = [limits.redisSilentMs, limits.lockDurationMs];
-  const names = [...BULL_KEYS.map((name) => queue.toKey(name)), keys.awake];
+  const names = [...BULL_KEYS.map((key) => queue.toKey(key)), keys.awake];
   const ids = (await runScript(queues.redis, abandonedScript, names, [...ofBull, ...ofGuard])) as string[];
-  for (const run of ids) queues.logger.warn({ run, platform }, 'its worker is silent; the run is queued again');
+  const isTick = name === TICK_QUEUE;
+  for (const id of ids) {
+    if (isTick) queues.logger.info({ tick: id }, 'its server is silent; the tick is taken again');
+    else queues.logger.warn({ run: id, queue: name }, 'its worker is silent; the run is queued again');
+  }
+}
+
+/** Lua that notes when Redis could be asked: `nowMs`, and since when without a longer pause, `sinceMs`. */
+function guard({ awake, silentMs }: { awake: string; silentMs: string }): string {
+  return `
+${NOW}
+local known = redis.call('HMGET', ${awake}, 'at', 'since')
+local silentMs = nowMs - tonumber(known[1] or '0')
+local sinceMs = tonumber(known[2] or '0')
+if silentMs > tonumber(${silentMs}) or silentMs < 0 then sinceMs = nowMs end
+redis.call('HSET', ${awake}, 'at', nowMs, 'since', sinceMs)
+`;
 }

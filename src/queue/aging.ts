@@ -2,9 +2,9 @@
 import { limits } from '../job/limits.ts';
 import { redisNowMs } from '../redis/clock.ts';
 import { keys } from '../redis/keys.ts';
+import { PRIORITY_NUMBERS } from './bull-jobs.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
-import { PRIORITY_NUMBERS } from './submit.ts';
 
 const PAGE = 500;
 

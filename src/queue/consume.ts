@@ -60,6 +60,8 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
     // BullMQ's renewal waits for the wall clock to go on, and would stop for as long as that went back.
     skipLockRenewal: true,
     drainDelay: 5,
+    removeOnComplete: { count: limits.boardFinishedJobsMax },
+    removeOnFail: { count: limits.boardFinishedJobsMax },
   });
   const locks = keepLocks({ ...o, extend: (ids, tokens) => worker.extendJobLocks(ids, tokens, limits.lockDurationMs) });
   worker.on('error', (cause) => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue'));

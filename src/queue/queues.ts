@@ -46,7 +46,7 @@ export function tickQueue(queues: Queues): Queue {
   return queueNamed(queues, TICK_QUEUE);
 }
 
-function queueNamed(queues: Queues, name: string): Queue {
+export function queueNamed(queues: Queues, name: string): Queue {
   const known = queues.byName.get(name);
   if (known !== undefined) return known;
   const queue = new Queue(name, {

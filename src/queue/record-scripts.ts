@@ -1,4 +1,5 @@
 /** The Lua scripts that change a run's record; each is one atomic step of the state machine in docs/ARCHITECTURE.md. */
+import { RUN_IDS_CHARS } from '../redis/keys.ts';
 import { script } from '../redis/script.ts';
 
 export const NOW = `
@@ -7,27 +8,43 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
 /**
- * KEYS run, run-ids, runs, runs of platform, platforms, dropped platforms, accepting, runs of job, open runs, open runs of job
- * ARGV id, spec, platform, job ('' when ad hoc), `alone` to refuse while a run of the job is open → created | known | dropped | overlap
+ * Records of runs of one platform. KEYS runs, runs of platform, platforms, dropped platforms, accepting, open runs, then nothing: the names of
+ * the others are made of prefixes in the same slot. ARGV platform, `alone` to refuse a run while one of its job is open, prefixes of a
+ * record, of run-ids and of runs of a job, then id, spec and job ('' when ad hoc) of each → created | known | dropped | overlap of each
  * The order of runs is that of their acceptance here: servers' clocks differ, and Redis's own may go back.
  */
 export const createScript = script(`
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
-if redis.call('SISMEMBER', KEYS[6], ARGV[3]) == 1 then return 'dropped' end
-if ARGV[5] == 'alone' and redis.call('EXISTS', KEYS[10]) == 1 then return 'overlap' end
+local answers, isNew = {}, false
+local isDropped = redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1
 ${NOW}
-local newest = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 local order = math.max(nowMs, (tonumber(newest) or 0) + 1)
-redis.call('HSET', KEYS[1], 'spec', ARGV[2])
-redis.call('ZADD', KEYS[2], 0, ARGV[1])
-redis.call('ZADD', KEYS[3], order, ARGV[1])
-redis.call('ZADD', KEYS[4], order, ARGV[1])
-redis.call('SADD', KEYS[5], ARGV[3])
-redis.call('ZADD', KEYS[7], nowMs, ARGV[1])
-redis.call('ZADD', KEYS[9], nowMs, ARGV[1])
-if ARGV[4] ~= '' then redis.call('ZADD', KEYS[8], order, ARGV[1]) end
-if ARGV[4] ~= '' then redis.call('ZADD', KEYS[10], nowMs, ARGV[1]) end
-return 'created'
+for i = 6, #ARGV, 3 do
+  local id, job = ARGV[i], ARGV[i + 2]
+  -- The name of the open runs of a job is made of the other's.
+  local openOfJob = KEYS[6] .. ':' .. job
+  local answer = 'created'
+  if redis.call('EXISTS', ARGV[3] .. id) == 1 then answer = 'known'
+  elseif isDropped then answer = 'dropped'
+  elseif ARGV[2] == 'alone' and redis.call('EXISTS', openOfJob) == 1 then answer = 'overlap'
+  else
+    redis.call('HSET', ARGV[3] .. id, 'spec', ARGV[i + 1])
+    redis.call('ZADD', ARGV[4] .. string.sub(id, 1, ${RUN_IDS_CHARS}), 0, id)
+    redis.call('ZADD', KEYS[1], order, id)
+    redis.call('ZADD', KEYS[2], order, id)
+    redis.call('ZADD', KEYS[5], nowMs, id)
+    redis.call('ZADD', KEYS[6], nowMs, id)
+    if job ~= '' then
+      redis.call('ZADD', ARGV[5] .. job, order, id)
+      redis.call('ZADD', openOfJob, nowMs, id)
+    end
+    order = order + 1
+    isNew = true
+  end
+  answers[#answers + 1] = answer
+end
+if isNew then redis.call('SADD', KEYS[3], ARGV[1]) end
+return answers
 `);
 
 /**
@@ -207,10 +224,4 @@ for _, id in ipairs(ids) do
   if redis.call('EXISTS', job) == 0 or redis.call('HEXISTS', job, 'finishedOn') == 1 then table.insert(found, id) end
 end
 return found
-`);
-
-/** Members whose time is older. KEYS sorted set. ARGV age (ms), how many at most → members */
-export const olderScript = script(`
-${NOW}
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', nowMs - tonumber(ARGV[1]), 'LIMIT', 0, ARGV[2])
 `);

@@ -2,29 +2,48 @@
 import type { z } from 'zod';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
-import { AttemptRecord, CancelRequest, type RunRecord, RunResult, RunSpec } from '../job/run.ts';
+import { AttemptRecord, CancelRequest, type RunRecord, RunResult, type RunSpec } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
 import { bullActiveKey, bullJobKey, bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { BuilderError } from '../service/errors.ts';
 import { claimScript, closeAttemptScript, commitScript, createScript, restoreScript } from './record-scripts.ts';
+import { specFrom, storedSpec } from './stored-spec.ts';
 
 export const AttemptStart = AttemptRecord.pick({ claim: true, worker: true, startedAt: true });
 export type AttemptStart = z.infer<typeof AttemptStart>;
 export const AttemptEnd = AttemptRecord.pick({ finishedAt: true, outcome: true, exitCode: true, signal: true, killed: true });
 export type AttemptEnd = z.infer<typeof AttemptEnd>;
 
+export type Created = 'created' | 'known' | 'overlap';
+
+/** Records written in one step of Redis: a few hundredths of a second. */
+const CREATED_AT_ONCE = 500;
+
 /** Writes the record unless there is one; `known` leaves it as it was. `alone`: nor while another run of its job is open on its platform. */
-export async function createRecord(redis: Redis, spec: RunSpec, o: { alone?: boolean } = {}): Promise<'created' | 'known' | 'overlap'> {
-  const wanted = [spec.id, JSON.stringify(spec), spec.platform, spec.job ?? '', o.alone === true ? 'alone' : ''];
-  const answer = await runScript(redis, createScript, createKeys(spec), wanted);
-  if (answer === 'dropped') {
-    throw new BuilderError(
-      'platform-dropped',
-      `expected a platform that takes runs, got ${spec.platform}, which is dropped (builder undrop-platform ${spec.platform})`,
-    );
+export async function createRecord(redis: Redis, spec: RunSpec, o: { alone?: boolean } = {}): Promise<Created> {
+  const [created] = await createRecords(redis, spec.platform, [spec], o);
+  return created ?? 'known';
+}
+
+/** The same for many of one platform; each is written by itself. Throws `platform-dropped`, and then has written none of that step. */
+export async function createRecords(redis: Redis, platform: string, specs: RunSpec[], o: { alone?: boolean } = {}): Promise<Created[]> {
+  const found: Created[] = [];
+  const fixed = [platform, o.alone === true ? 'alone' : '', keys.run(''), keys.runIds(''), keys.runsOfJob('')];
+  for (let at = 0; at < specs.length; at += CREATED_AT_ONCE) {
+    const wanted = specs.slice(at, at + CREATED_AT_ONCE).flatMap((spec) => [spec.id, storedSpec(spec), spec.job ?? '']);
+    const answers = (await runScript(redis, createScript, createKeys(platform), [...fixed, ...wanted])) as (Created | 'dropped')[];
+    for (const answer of answers) {
+      if (answer === 'dropped') {
+        throw new BuilderError(
+          'platform-dropped',
+          `expected a platform that takes runs, got ${platform}, which is dropped (builder undrop-platform ${platform})`,
+        );
+      }
+      found.push(answer);
+    }
   }
-  return answer === 'created' || answer === 'overlap' ? answer : 'known';
+  return found;
 }
 
 export type Claim =
@@ -139,7 +158,7 @@ export async function restoreRun(redis: Redis, { spec, attempts }: RunRecord, jo
     restoreScript,
     [
       keys.run(spec.id),
-      keys.runIds,
+      keys.runIds(spec.id),
       keys.runs,
       keys.runsOfPlatform(spec.platform),
       keys.platforms,
@@ -151,7 +170,7 @@ export async function restoreRun(redis: Redis, { spec, attempts }: RunRecord, jo
       keys.openRunsOfJob(spec.platform, spec.job ?? ''),
     ],
     [
-      ...[spec.id, JSON.stringify(spec), Date.parse(spec.createdAt), spec.platform, spec.job ?? ''],
+      ...[spec.id, storedSpec(spec), Date.parse(spec.createdAt), spec.platform, spec.job ?? ''],
       ...[job.token, limits.lockDurationMs, attempts.length],
       ...[job.name, JSON.stringify(job.data), JSON.stringify(job.opts), job.opts.priority ?? 0],
       ...fields,
@@ -161,7 +180,7 @@ export async function restoreRun(redis: Redis, { spec, attempts }: RunRecord, jo
 }
 
 export async function readRecord(redis: Redis, id: string): Promise<RunRecord | null> {
-  return parseRecord(await redis.hgetall(keys.run(id)));
+  return parseRecord(id, await redis.hgetall(keys.run(id)));
 }
 
 /** Whether a worker holds a run whose newest attempt is this one, and open: a dead one's lock lives on for limits.lockDurationMs. */
@@ -177,9 +196,9 @@ export async function readRecords(redis: Redis, ids: string[]): Promise<(RunReco
   const pipeline = redis.pipeline();
   for (const id of ids) pipeline.hgetall(keys.run(id));
   const answers = (await pipeline.exec()) ?? [];
-  return answers.map(([error, fields]) => {
+  return answers.map(([error, fields], index) => {
     if (error !== null) throw error;
-    return parseRecord(fields as Record<string, string>);
+    return parseRecord(ids[index] ?? '', fields as Record<string, string>);
   });
 }
 
@@ -189,18 +208,18 @@ export async function resolveRunId(redis: Redis, name: string): Promise<string> 
   if (!/^[0-9a-f-]+$/.test(prefix) || prefix.length < limits.prefixCharsMin || prefix.length > 36) {
     throw new InvalidValue(`expected a run's UUID or at least ${limits.prefixCharsMin} characters of it, got ${JSON.stringify(name)}`);
   }
-  const ids = await redis.zrangebylex(keys.runIds, `[${prefix}`, `[${prefix}\xff`, 'LIMIT', 0, 2);
+  const ids = await redis.zrangebylex(keys.runIds(prefix), `[${prefix}`, `[${prefix}\xff`, 'LIMIT', 0, 2);
   if (ids.length > 1)
     throw new BuilderError('ambiguous-id', `expected the id of one run, got ${name}, with which several begin; give more characters`);
   if (ids[0] === undefined) throw new BuilderError('not-found', `no such run: ${name}`);
   return ids[0];
 }
 
-function parseRecord(fields: Record<string, string>): RunRecord | null {
+function parseRecord(id: string, fields: Record<string, string>): RunRecord | null {
   if (fields.spec === undefined) return null;
   const count = Number(fields.n ?? 0);
   return {
-    spec: RunSpec.parse(JSON.parse(fields.spec)),
+    spec: specFrom(id, fields.spec),
     attempts: Array.from({ length: count }, (_, index) => parseAttempt(index + 1, fields)),
     result: fields.result === undefined ? null : RunResult.parse(JSON.parse(fields.result)),
     cancel: fields.cancel === undefined ? null : CancelRequest.parse(JSON.parse(fields.cancel)),
@@ -223,17 +242,6 @@ function parseAttempt(number: number, fields: Record<string, string>): AttemptRe
   };
 }
 
-function createKeys(spec: RunSpec): string[] {
-  return [
-    keys.run(spec.id),
-    keys.runIds,
-    keys.runs,
-    keys.runsOfPlatform(spec.platform),
-    keys.platforms,
-    keys.droppedPlatforms,
-    keys.accepting,
-    keys.runsOfJob(spec.job ?? ''),
-    keys.openRuns(spec.platform),
-    keys.openRunsOfJob(spec.platform, spec.job ?? ''),
-  ];
+function createKeys(platform: string): string[] {
+  return [keys.runs, keys.runsOfPlatform(platform), keys.platforms, keys.droppedPlatforms, keys.accepting, keys.openRuns(platform)];
 }

@@ -5,7 +5,6 @@ import { runScript, script } from '../redis/script.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import type { Queues } from './queues.ts';
 import { NOW } from './record-scripts.ts';
-import { keepTimes } from './retries.ts';
 
 /** Moments that have been cannot be to come: after the clock went back they are now. KEYS sorted sets by time */
 const capTimesScript = script(`
@@ -27,13 +26,11 @@ for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
 end
 `);
 
-/** Mends what a jump of the clock has moved; each call looks once, to be made every second or so. */
-export function createRedisClock(queues: Queues): () => Promise<void> {
+/** Mends what a jump of the clock has moved; to be told, every second or so, what Redis's clock showed and when it was asked. */
+export function createRedisClock(queues: Queues): (redisMs: number, askedAtMs: number) => Promise<void> {
   let last: { redisMs: number; ownMs: number; waitMs: number } | null = null;
-  return async () => {
+  return async (redisMs, askedAtMs) => {
     const before = last;
-    const askedAtMs = performance.now();
-    const redisMs = await keepTimes(queues.redis);
     const ownMs = performance.now();
     last = { redisMs, ownMs, waitMs: ownMs - askedAtMs };
     if (before === null) return;

@@ -5,16 +5,14 @@ import { keys } from '../redis/keys.ts';
 import { runScript, script } from '../redis/script.ts';
 import { eachRun } from './each-run.ts';
 import { platformQueue, type Queues } from './queues.ts';
-import { NOW, olderScript } from './record-scripts.ts';
+import { NOW } from './record-scripts.ts';
 import { readRecord } from './records.ts';
-
-const PAGE = 500;
 
 /**
  * What waits keeps its time where Redis's clock has jumped since somebody looked at it; where nobody did for long there was no server
- * to start anything, so a retry may as well wait on. KEYS retries, clock. ARGV how far the clock may go back, and on (ms)
+ * to start anything, so a retry may as well wait on. To be done every few seconds, so that a jump is told from the time that passes. KEYS retries, clock. ARGV how far the clock may go back, and on (ms)
  */
-const KEEP_TIMES = `
+export const KEEP_TIMES = `
 ${NOW}
 local passedMs = nowMs - tonumber(redis.call('GET', KEYS[2]) or nowMs)
 redis.call('SET', KEYS[2], nowMs)
@@ -22,9 +20,7 @@ if passedMs < -tonumber(ARGV[1]) or passedMs > tonumber(ARGV[2]) then
   for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZINCRBY', KEYS[1], passedMs, id) end
 end
 `;
-const KEEPING = [limits.clockJumpMsMin, limits.clockUnwatchedMs];
-
-const keepTimesScript = script(`${KEEP_TIMES} return nowMs`);
+export const KEEPING = [limits.clockJumpMsMin, limits.clockUnwatchedMs];
 
 /** The same; then ARGV id, delay (ms) */
 const delayScript = script(`${KEEP_TIMES} redis.call('ZADD', KEYS[1], nowMs + tonumber(ARGV[4]), ARGV[3])`);
@@ -41,14 +37,8 @@ export async function delayRun(redis: Redis, id: string, delayMs: number): Promi
   await runScript(redis, delayScript, [keys.retries, keys.clock], [...KEEPING, id, delayMs]);
 }
 
-/** Redis's clock now (ms since the epoch); to be looked at every few seconds, so that a jump is told from the time that passes. */
-export async function keepTimes(redis: Redis): Promise<number> {
-  return Number(await runScript(redis, keepTimesScript, [keys.retries, keys.clock], KEEPING));
-}
-
 /** Starts what is due. Any number of servers may do so at once. */
-export async function startRetries(queues: Queues): Promise<void> {
-  const due = (await runScript(queues.redis, olderScript, [keys.retries], [0, PAGE])) as string[];
+export async function startRetries(queues: Queues, due: string[]): Promise<void> {
   await eachRun(queues, due, async (id) => {
     const record = await readRecord(queues.redis, id);
     const job = record === null || record.result !== null ? undefined : await platformQueue(queues, record.spec.platform).getJob(id);

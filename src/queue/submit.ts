@@ -1,12 +1,9 @@
 /** Accepting a run: its record first, then its BullMQ job; the caller hears «accepted» after both. */
-import type { Priority, RunSpec, Trigger } from '../job/run.ts';
+import type { RunSpec } from '../job/run.ts';
 import { keys } from '../redis/keys.ts';
-import { platformQueue, type Queues } from './queues.ts';
-import { createRecord } from './records.ts';
-
-/** BullMQ priorities, the lowest number first; never 0, which BullMQ takes before all others. */
-const EXECUTE_PRIORITY = 1;
-export const PRIORITY_NUMBERS: Record<Priority, number> = { high: 2, normal: 10, low: 20 };
+import { addJobs } from './bull-jobs.ts';
+import type { Queues } from './queues.ts';
+import { createRecord, createRecords } from './records.ts';
 
 /**
  * Submits a run once, however often it is called with the same id. Resolves when Redis has both the record and the job.
@@ -21,29 +18,37 @@ export async function submitRun(queues: Queues, spec: RunSpec, o: { alone?: bool
   return created === 'created' ? 'accepted' : 'known';
 }
 
-/** Many runs at once; each is accepted by itself, and the call resolves when all are. */
-export async function submitRuns(queues: Queues, specs: RunSpec[]): Promise<void> {
-  for (const spec of specs) await createRecord(queues.redis, spec);
-  await enqueue(queues, specs);
+/** Many runs at once; each is accepted by itself, and the call resolves when all are. The ids of those that were not known before. */
+export async function submitRuns(queues: Queues, specs: RunSpec[]): Promise<Set<string>> {
+  const accepted = new Set<string>();
+  for (const [platform, ofPlatform] of byPlatform(specs)) {
+    const answers = await createRecords(queues.redis, platform, ofPlatform);
+    ofPlatform.forEach(({ id }, index) => {
+      if (answers[index] === 'created') accepted.add(id);
+    });
+    const known = ofPlatform.filter(({ id }) => !accepted.has(id)).map(({ id }) => id);
+    const halfway = known.length === 0 ? [] : await queues.redis.zmscore(keys.accepting, ...known);
+    const accepting = new Set(known.filter((_, index) => halfway[index] != null));
+    await addJobs(
+      queues,
+      platform,
+      ofPlatform.filter(({ id }) => accepted.has(id) || accepting.has(id)),
+    );
+  }
+  return accepted;
 }
 
 /** Adds the BullMQ jobs of recorded runs; adding one again changes nothing. */
 export async function enqueue(queues: Queues, specs: RunSpec[]): Promise<void> {
-  for (const platform of new Set(specs.map((spec) => spec.platform))) {
-    const ofPlatform = specs.filter((spec) => spec.platform === platform);
-    await platformQueue(queues, platform).addBulk(ofPlatform.map(bullJob));
+  for (const [platform, ofPlatform] of byPlatform(specs)) await addJobs(queues, platform, ofPlatform);
+}
+
+function byPlatform(specs: RunSpec[]): Map<string, RunSpec[]> {
+  const found = new Map<string, RunSpec[]>();
+  for (const spec of specs) {
+    const ofPlatform = found.get(spec.platform);
+    if (ofPlatform === undefined) found.set(spec.platform, [spec]);
+    else ofPlatform.push(spec);
   }
-  if (specs.length > 0) await queues.redis.zrem(keys.accepting, ...specs.map((spec) => spec.id));
-}
-
-function bullJob(spec: RunSpec): { name: string; data: object; opts: { jobId: string; priority: number } } {
-  return {
-    name: spec.job ?? 'ad-hoc',
-    data: { run: spec.id, trigger: spec.trigger },
-    opts: { jobId: spec.id, priority: priorityOf(spec.trigger, spec.priority) },
-  };
-}
-
-function priorityOf(trigger: Trigger, priority: Priority): number {
-  return trigger === 'execute' ? EXECUTE_PRIORITY : PRIORITY_NUMBERS[priority];
+  return found;
 }

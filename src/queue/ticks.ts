@@ -27,8 +27,8 @@ export function consumeTicks(queues: Queues, storeScript: StoreScript, connectio
     prefix: BULL_PREFIX,
     concurrency: TICKS_AT_ONCE,
     lockDuration: limits.lockDurationMs,
-    stalledInterval: limits.stalledIntervalMs,
-    maxStalledCount: Number.MAX_SAFE_INTEGER,
+    // Servers look for what one that died had taken, together with abandoned runs.
+    skipStalledCheck: true,
     settings: clockSettings,
   });
   worker.on('error', (cause) => queues.logger.debug({ error: oneLine(cause) }, 'tick queue'));

@@ -1,11 +1,9 @@
 /** What people see of runs: records, and for unfinished ones the state of their BullMQ job. */
 import type { JobState } from 'bullmq';
-import type { Info, RunPage, ScheduleEntry } from '../job/api.ts';
+import type { Info, ScheduleEntry } from '../job/api.ts';
 import type { JobDefinition } from '../job/definition.ts';
 import { limits } from '../job/limits.ts';
-import type { Outcome } from '../job/outcome.ts';
 import { type Run, type RunRecord, type RunState, runView } from '../job/run.ts';
-import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import { listJobs, nextTickOf, scheduleFields } from './definitions.ts';
 import { droppedPlatforms, knownPlatforms } from './platform-sets.ts';
@@ -14,15 +12,6 @@ import { readRecord, readRecords, resolveRunId as resolveId } from './records.ts
 import { ticksOfJob } from './tick-counts.ts';
 import { listWorkers } from './workers.ts';
 
-export interface RunFilter {
-  job?: string | undefined;
-  platform?: string | undefined;
-  outcome?: Outcome | undefined;
-}
-
-/** How many runs one page looks at while it searches for those that a filter asks for. */
-const SCAN_MAX = 20_000;
-const SCAN_PAGE = 200;
 const WAITING_STATES = ['wait', 'prioritized'] as const;
 
 /** Throws `not-found`. */
@@ -41,25 +30,6 @@ export async function viewsOf(queues: Queues, ids: string[]): Promise<Run[]> {
 /** Throws `not-found`, `ambiguous-id`, InvalidValue. */
 export function resolveRunId(queues: Queues, name: string): Promise<string> {
   return resolveId(queues.redis, name);
-}
-
-/** Newest first. `next` is a cursor for the following page, null at the end. */
-export async function listRuns(queues: Queues, filter: RunFilter & { limit: number; cursor?: string | undefined }): Promise<RunPage> {
-  const index = indexOf(filter);
-  let position = filter.cursor === undefined ? 0 : await positionAfter(queues, index, filter.cursor);
-  const found: RunRecord[] = [];
-  for (let scanned = 0; scanned < SCAN_MAX; scanned += SCAN_PAGE) {
-    const ids = await queues.redis.zrevrange(index, position, position + SCAN_PAGE - 1);
-    for (const record of await readRecords(queues.redis, ids)) {
-      position += 1;
-      if (record === null || !matches(record, filter)) continue;
-      found.push(record);
-      if (found.length === filter.limit) break;
-    }
-    if (found.length === filter.limit || ids.length < SCAN_PAGE) break;
-  }
-  const last = await queues.redis.zrevrange(index, position - 1, position);
-  return { runs: await Promise.all(found.map((record) => viewOf(queues, record))), next: last.length === 2 ? (last[0] ?? null) : null };
 }
 
 export async function getInfo(queues: Queues): Promise<Info> {
@@ -127,26 +97,6 @@ function open(records: (RunRecord | null)[]): RunRecord[] {
 function queuedState(state: JobState | 'unknown'): Exclude<RunState, 'finished'> {
   if (state === 'active') return 'running';
   return state === 'delayed' ? 'delayed' : 'waiting';
-}
-
-function indexOf(filter: RunFilter): string {
-  if (filter.job !== undefined) return keys.runsOfJob(filter.job);
-  if (filter.outcome !== undefined) return keys.runsOfOutcome(filter.outcome);
-  return filter.platform === undefined ? keys.runs : keys.runsOfPlatform(filter.platform);
-}
-
-function matches(record: RunRecord, filter: RunFilter): boolean {
-  return (
-    (filter.job === undefined || record.spec.job === filter.job) &&
-    (filter.platform === undefined || record.spec.platform === filter.platform) &&
-    (filter.outcome === undefined || record.result?.outcome === filter.outcome)
-  );
-}
-
-async function positionAfter(queues: Queues, index: string, cursor: string): Promise<number> {
-  const rank = await queues.redis.zrevrank(index, cursor);
-  if (rank === null) throw new BuilderError('invalid-value', `expected the cursor of a former page, got ${JSON.stringify(cursor)}`);
-  return rank + 1;
 }
 
 function moment(atMs: number | null): string | null {

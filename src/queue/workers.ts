@@ -4,23 +4,31 @@ import { WorkerInfo } from '../job/api.ts';
 import { limits } from '../job/limits.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys } from '../redis/keys.ts';
+import { runScript, script } from '../redis/script.ts';
 import type { Queues } from './queues.ts';
 
 const Heartbeat = WorkerInfo.omit({ lastSeenAt: true });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
+/**
+ * KEYS worker, workers, platforms, then the records of what it runs. ARGV WorkerInfo (JSON), its life (ms), name, then its platforms
+ * → for each run 1 if it is asked to be cancelled
+ */
+const beatScript = script(`
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[3])
+for i = 4, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end
+local asked = {}
+for i = 4, #KEYS do table.insert(asked, redis.call('HEXISTS', KEYS[i], 'cancel')) end
+return asked
+`);
+
 /** Says that a worker is alive, and returns which of the runs it names are asked to be cancelled. */
 export async function beat(redis: Redis, worker: Heartbeat, running: string[]): Promise<string[]> {
-  const pipeline = redis
-    .pipeline()
-    .set(keys.worker(worker.name), JSON.stringify(worker), 'PX', limits.workerTtlMs)
-    .zadd(keys.workers, 0, worker.name);
-  if (worker.platforms.length > 0) pipeline.sadd(keys.platforms, ...worker.platforms);
-  for (const id of running) pipeline.hexists(keys.run(id), 'cancel');
-  const answers = (await pipeline.exec()) ?? [];
-  const failed = answers.find(([error]) => error !== null)?.[0];
-  if (failed) throw failed;
-  return running.filter((_, index) => answers.at(index - running.length)?.[1] === 1);
+  const changed = [keys.worker(worker.name), keys.workers, keys.platforms, ...running.map(keys.run)];
+  const said = [JSON.stringify(worker), limits.workerTtlMs, worker.name, ...worker.platforms];
+  const asked = (await runScript(redis, beatScript, changed, said)) as number[];
+  return running.filter((_, index) => asked[index] === 1);
 }
 
 export async function forgetWorker(redis: Redis, name: string): Promise<void> {

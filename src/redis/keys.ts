@@ -44,6 +44,9 @@ export function bullJobKey(queue: string, jobId: string): string {
   return `${BULL_PREFIX}:${queue}:${jobId}`;
 }
 
+/** Characters of an id by which ids are kept together: 4,096 sets, packed by Redis up to 128 members each. */
+export const RUN_IDS_CHARS = 3;
+
 const own = (name: string): string => `{builder}:b:${name}`;
 
 export const keys = {
@@ -51,10 +54,10 @@ export const keys = {
   jobs: own('jobs'),
   /** Hash, for ever: name → Template. */
   templates: own('templates'),
-  /** Hash, for ever: `spec`, `cancel`, `result`, `n` (newest attempt), `a<N>` (AttemptRecord), `deaths`, `faults`. */
+  /** Hash, for ever: `spec` (src/queue/stored-spec.ts), `cancel`, `result`, `n` (newest attempt), `a<N>` (AttemptRecord), `deaths`, `faults`. */
   run: (id: string): string => own(`run:${id}`),
-  /** Sorted set, for ever, score 0: run ids, for lookup by prefix. */
-  runIds: own('run-ids'),
+  /** Sorted sets, for ever, score 0: run ids that begin alike, for lookup by prefix. Short ones take a third of what a long one would. */
+  runIds: (prefix: string): string => own(`run-ids:${prefix.slice(0, RUN_IDS_CHARS)}`),
   /** Sorted sets, for ever: run ids in the order of acceptance; the score is its time (Redis's clock, ms), or more where that went back. */
   runs: own('runs'),
   runsOfJob: (job: string): string => own(`runs:job:${job}`),

@@ -1,8 +1,8 @@
 /** The Redis of `up`: which program, with which settings, and taking over one that its `up` left behind. */
 import { accessSync, constants } from 'node:fs';
+import { connect as connectSocket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { connect } from '../redis/connection.ts';
 import { BuilderError } from '../service/errors.ts';
 import { pause } from '../service/lifecycle.ts';
 
@@ -12,6 +12,7 @@ export const REDIS_URL = `unix:${REDIS_SOCKET}`;
 
 /** Where `make` puts the one that it fetches, beside the built programs. */
 const FETCHED = fileURLToPath(new URL('../../../.tools/bin/', import.meta.url));
+const SERVING_POLL_MS = 10;
 const NAMES = ['redis-server', 'valkey-server'];
 
 /** AOF synced each second: a crash of Redis's host loses at most about two seconds, a crash of a process nothing. */
@@ -45,8 +46,16 @@ export function redisCommand(searchPath: string): string[] {
   return [...(setpriv === undefined ? [] : [setpriv, '--pdeathsig', 'TERM', '--']), program, ...settings];
 }
 
+/** Resolves when Redis answers in the data folder (the working directory), having read its files, or the signal is aborted. */
+export async function redisAnswers(signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && !(await isServing())) await pause(SERVING_POLL_MS, signal);
+}
+
 /** Ends a Redis that still serves the data folder (the working directory); resolves when none answers there. */
 export async function endOrphanedRedis(signal: AbortSignal): Promise<void> {
+  if (!(await isListening())) return;
+  // Rare, and the client takes long to load.
+  const { connect } = await import('../redis/connection.ts');
   const redis = connect(REDIS_URL, 'command');
   try {
     while (!signal.aborted) {
@@ -62,6 +71,24 @@ export async function endOrphanedRedis(signal: AbortSignal): Promise<void> {
   } finally {
     redis.disconnect();
   }
+}
+
+const isListening = (): Promise<boolean> => asked(null);
+/** Not while it reads its files: then it says so instead. */
+const isServing = (): Promise<boolean> => asked('PING\r\n');
+
+/** True when it can be connected to and answers the question, if there is one, well. */
+function asked(question: string | null): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connectSocket(REDIS_SOCKET);
+    const done = (answer: boolean): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('error', () => done(false)).once('close', () => done(false));
+    socket.once('data', (data) => done(data.toString().startsWith('+')));
+    socket.once('connect', () => (question === null ? done(true) : socket.write(question)));
+  });
 }
 
 function isProgram(path: string): boolean {

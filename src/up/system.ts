@@ -1,7 +1,6 @@
 /** The programs of `up`: started in order, restarted when they die, ended in reverse. */
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { limits } from '../job/limits.ts';
-import { connect } from '../redis/connection.ts';
 import { inheritedEnvironment } from '../service/config.ts';
 import { BuilderError } from '../service/errors.ts';
 import { aborted, type Lifecycle, pause } from '../service/lifecycle.ts';
@@ -9,7 +8,7 @@ import type { Logger } from '../service/logger.ts';
 import { isAlive } from '../service/process-identity.ts';
 import { type Child, startChild } from './child.ts';
 import type { DataFolder } from './data-folder.ts';
-import { endOrphanedRedis, REDIS_URL, redisCommand } from './redis-program.ts';
+import { endOrphanedRedis, REDIS_URL, redisAnswers, redisCommand } from './redis-program.ts';
 
 export interface SystemOptions {
   data: DataFolder;
@@ -52,10 +51,6 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
   };
   const server = start('server', [process.execPath, BUILDER, 'server'], { env: address, tells: true });
   life.onRelease('server', () => server.stop(END_MS));
-  const url = String((await server.ready).url);
-  // A free port was taken once; a server that is started again serves where its producers know it.
-  address.BUILDER_PORT = new URL(url).port || address.BUILDER_PORT || '';
-
   const flags = [
     ...o.platforms.flatMap((platform) => ['--platform', platform]),
     '--concurrency',
@@ -68,6 +63,10 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
     tells: true,
   });
   life.onRelease('worker', () => drain(worker, life), WORKER_END_MS + END_MS);
+  // They load at the same time; what the server cannot do is told first.
+  const url = String((await server.ready).url);
+  // A free port was taken once; a server that is started again serves where its producers know it.
+  address.BUILDER_PORT = new URL(url).port || address.BUILDER_PORT || '';
   const sandbox = String((await worker.ready).sandbox);
   return { url, sandbox };
 }
@@ -82,11 +81,11 @@ async function drain(worker: Child, life: Lifecycle): Promise<void> {
 
 /** Waits for Redis to have read its files, however long that takes, unless it ends. */
 async function redisServes(redis: Child): Promise<void> {
-  const connection = connect(REDIS_URL, 'patient');
+  const over = new AbortController();
   try {
-    await Promise.race([connection.ping(), redis.ready]);
+    await Promise.race([redisAnswers(over.signal), redis.ready]);
   } finally {
-    connection.disconnect();
+    over.abort();
   }
 }
 

@@ -6,12 +6,13 @@ import { requestCancel, retryRun, takePlace } from '../../src/queue/cancel.ts';
 import { putJob } from '../../src/queue/definitions.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
 import { createRecord, readRecord, restoreRun } from '../../src/queue/records.ts';
+import { listRuns } from '../../src/queue/run-list.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { putTemplate } from '../../src/queue/templates.ts';
 import { ticksOfJob } from '../../src/queue/tick-counts.ts';
 import { addExtraTick } from '../../src/queue/tick-jobs.ts';
-import { listRuns } from '../../src/queue/view.ts';
+
 import { keys } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';

@@ -5,10 +5,11 @@ import { cronSchedule, periodFrom } from '../../src/job/schedule.ts';
 import { getJob, nextTickOf, putJob, removeJob, rescheduleJob } from '../../src/queue/definitions.ts';
 import { patternOf } from '../../src/queue/pattern.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
+import { listRuns } from '../../src/queue/run-list.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { ticksOfJob } from '../../src/queue/tick-counts.ts';
 import { completeTicks } from '../../src/queue/ticks.ts';
-import { listRuns } from '../../src/queue/view.ts';
+
 import { keys } from '../../src/redis/keys.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';

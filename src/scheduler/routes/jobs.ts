@@ -10,7 +10,6 @@ import { parametersOf } from '../../job/template.ts';
 import { getJob, listJobs, putJob, removeJob, rescheduleJob } from '../../queue/definitions.ts';
 import { specsOfJob } from '../../queue/execute.ts';
 import { getTemplate } from '../../queue/templates.ts';
-import { viewsOf } from '../../queue/view.ts';
 import { getJobWhy } from '../../queue/why.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
@@ -51,12 +50,7 @@ export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
     const idOf = (one: string): string => partRunId(reserved, one);
     const wanted = await specsOfJob(queues, context.storeScript, { definition, trigger: 'execute', platform, idOf });
     const specs = await withoutDropped(queues, wanted);
-    await submitAll(queues, specs);
-    const runs = await viewsOf(
-      queues,
-      specs.map(({ id }) => id),
-    );
-    return reply.status(201).send({ runs });
+    return reply.status(201).send({ runs: await submitAll(queues, specs) });
   });
   app.post<Named>('/jobs/:name/reschedule', async (request) => {
     const { next, period } = parse(Reschedule, request.body);

@@ -5,11 +5,12 @@ import { Cancel, SubmitRun } from '../../job/api.ts';
 import { limits } from '../../job/limits.ts';
 import { newRunId } from '../../job/names.ts';
 import { OUTCOMES } from '../../job/outcome.ts';
-import { Name, type Run, RunSpec } from '../../job/run.ts';
+import { Name, type Run, RunSpec, type ScriptRef } from '../../job/run.ts';
 import { requestCancel } from '../../queue/cancel.ts';
 import { readRecord } from '../../queue/records.ts';
+import { listRuns } from '../../queue/run-list.ts';
 import { submitRun } from '../../queue/submit.ts';
-import { getRun, listRuns, resolveRunId, viewsOf } from '../../queue/view.ts';
+import { getRun, resolveRunId } from '../../queue/view.ts';
 import { getRunWhy } from '../../queue/why.ts';
 import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
@@ -37,16 +38,13 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
     const wanted = many ? parse(Batch, request.body) : [parse(SubmitRun, request.body)];
     await checkInputs(context, uniqueInputs(wanted));
     const reserved = await reserveIds(context, request, wanted, wanted.length);
-    const specs = await eachAtOnce(
-      wanted.map((one, index) => ({ one, id: reserved[index] ?? newRunId() })),
-      limits.filesAtOnce,
-      ({ one, id }) => specOf(context, one, id),
-    );
-    await submitAll(queues, specs);
-    const runs = await viewsOf(
-      queues,
-      specs.map(({ id }) => id),
-    );
+    const refs = await storeScripts(context, wanted);
+    const createdAt = new Date().toISOString();
+    const specs = wanted.map(({ script, ...options }, index): RunSpec => {
+      const id = reserved[index] ?? newRunId();
+      return { ...options, id, job: null, script: refs.get(script) as ScriptRef, trigger: 'run', createdAt };
+    });
+    const runs = await submitAll(queues, specs);
     return reply.status(201).send(many ? { runs } : runs[0]);
   });
   app.get('/runs', (request) => listRuns(queues, parse(ListQuery, request.query)));
@@ -61,8 +59,11 @@ export function runRoutes(app: FastifyInstance, context: ServerContext): void {
   );
 }
 
-async function specOf(context: ServerContext, { script, ...options }: SubmitRun, id: string): Promise<RunSpec> {
-  return { ...options, id, job: null, script: await context.storeScript(script), trigger: 'run', createdAt: new Date().toISOString() };
+/** Each text once: the runs of one request often have the same script. */
+async function storeScripts(context: ServerContext, wanted: SubmitRun[]): Promise<Map<string, ScriptRef>> {
+  const texts = [...new Set(wanted.map(({ script }) => script))];
+  const refs = await eachAtOnce(texts, limits.filesAtOnce, (text) => context.storeScript(text));
+  return new Map(texts.map((text, index) => [text, refs[index] as ScriptRef]));
 }
 
 /** The same again: script, inputs and options as they were, whatever the job is by now. */

@@ -1,0 +1,57 @@
+/** What an idle system takes: server and worker together of a core, and what they ask Redis. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect } from '../../../src/redis/connection.ts';
+import { startSystem } from '../../../test/support/system.ts';
+import type { Contender, Figure } from '../../figure.ts';
+import { given } from '../../support/given.ts';
+import { processorMs } from '../../support/processes.ts';
+import { requestsPerSecond } from '../../support/redis-use.ts';
+
+/** What a start leaves to be done. */
+const SETTLE_MS = 3_000;
+
+export function idleFigure(o: { forMs: number; rounds: number }): Figure {
+  const ours = [1, 10].map((platforms) => idle(platforms, o.forMs));
+  const limit = given('1 %, 10/s', { processor: 1, requests: 10 });
+  return {
+    name: 'idle',
+    title: 'an idle server and worker, as `up` starts them',
+    statistics: [
+      { name: 'processor', unit: '% of a core', better: 'less' },
+      { name: 'requests', unit: 'requests/s to Redis', better: 'less' },
+    ],
+    goals: ours.flatMap(({ name }) =>
+      ['processor', 'requests'].map((statistic) => ({ statistic, contender: name, against: [limit.name], ratio: 1 })),
+    ),
+    contenders: [...ours, limit],
+    rounds: o.rounds,
+  };
+}
+
+function idle(platforms: number, forMs: number): Contender {
+  return {
+    name: platforms === 1 ? 'builder' : `builder, ${platforms} platforms`,
+    kind: 'builder',
+    setting: `over ${forMs / 1_000} s`,
+    open: async () => {
+      const more = Array.from({ length: platforms - 1 }, (_, n) => ['--platform', `more-${n}`]).flat();
+      const system = await startSystem('--sandbox', 'none', ...more);
+      const pids = [await system.pid('server'), await system.pid('worker')];
+      const usedMs = (): number => pids.reduce((sum, pid) => sum + processorMs(pid), 0);
+      const redis = connect(`unix:${system.dir}/redis.sock`, 'command');
+      await delay(SETTLE_MS);
+      return {
+        measure: async () => {
+          const [beforeMs, begunAtMs] = [usedMs(), performance.now()];
+          const requests = await requestsPerSecond(redis, forMs);
+          return { processor: (100 * (usedMs() - beforeMs)) / (performance.now() - begunAtMs), requests };
+        },
+        close: async () => {
+          redis.disconnect();
+          await system.stop();
+        },
+      };
+    },
+  };
+}
