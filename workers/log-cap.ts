@@ -3,12 +3,15 @@ import { createHash } from 'node:crypto';
 import type { LogDigest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 
-/** Consecutive lines; `texts` are the bytes that count for the digest. */
-export interface Batch {
-  firstLine: number;
+/** Consecutive lines, as they are written; `text` are the bytes that count for the digest. */
+interface Piece {
+  ndjson: Buffer;
   lines: number;
-  ndjson: string;
-  texts: Buffer[];
+  text: Buffer;
+}
+
+export interface Batch extends Piece {
+  firstLine: number;
 }
 
 /** In bytes as lines are stored, which is what fills disks. */
@@ -41,13 +44,6 @@ export interface CappedLog {
 
 export const LOG_CAP: Cap = { bytesMax: limits.logBytesMax, tailBytes: limits.logTailKeptBytes };
 
-/** As it is written. */
-interface Piece {
-  ndjson: Buffer;
-  lines: number;
-  text: Buffer;
-}
-
 const PIECE_BYTES = 1024 * 1024;
 
 export function createCappedLog({ write, cap }: LogCapOptions): CappedLog {
@@ -56,16 +52,15 @@ export function createCappedLog({ write, cap }: LogCapOptions): CappedLog {
   const headBytes = cap.bytesMax - cap.tailBytes;
   let bytes = 0;
   const writeHead = (batch: Batch): Promise<void> => {
-    const piece = pieceOf(batch);
-    bytes += piece.ndjson.length;
-    return writer.write(piece);
+    bytes += batch.ndjson.length;
+    return writer.write(batch);
   };
   return {
     get full() {
       return bytes >= headBytes;
     },
     writeHead,
-    write: async (batch) => (bytes >= headBytes ? tail.add(batch.firstLine, pieceOf(batch)) : writeHead(batch)),
+    write: async (batch) => (bytes >= headBytes ? tail.add(batch) : writeHead(batch)),
     end: async () => {
       const { cut, pieces } = tail.take();
       const parts = cut === null ? pieces : [pieceOfCut(cut), ...pieces];
@@ -73,10 +68,6 @@ export function createCappedLog({ write, cap }: LogCapOptions): CappedLog {
       return { ...(await writer.digest()), truncated: cut !== null };
     },
   };
-}
-
-function pieceOf({ ndjson, lines, texts }: Batch): Piece {
-  return { ndjson: Buffer.from(ndjson), lines, text: texts.length === 1 ? (texts[0] as Buffer) : Buffer.concat(texts) };
 }
 
 interface LineRange {
@@ -96,10 +87,10 @@ function createTail(bytesMax: number) {
   let bytes = 0;
   let cut: LineRange | null = null;
   return {
-    add: (firstLine: number, piece: Piece): void => {
+    add: ({ firstLine, ndjson, lines, text }: Batch): void => {
       // A copy: the text may be a small part of a large buffer.
-      kept.push({ ...piece, text: Buffer.from(piece.text) });
-      bytes += piece.ndjson.length;
+      kept.push({ ndjson, lines, text: Buffer.from(text) });
+      bytes += ndjson.length;
       cut ??= { from: firstLine, to: firstLine - 1 };
       for (;;) {
         const first = kept[oldest] as Piece;

@@ -1,14 +1,14 @@
 /** The log of a running attempt on the worker's disk: what it takes is there for the publisher at its own pace. */
 import { constants, type FileHandle, open, rm } from 'node:fs/promises';
+import { limits } from '../src/job/limits.ts';
 import { BuilderError } from '../src/service/errors.ts';
 import { diskFault } from './disk-fault.ts';
+import { createSpoolWindow, type SpoolPart } from './spool-window.ts';
 
 export interface SpoolRead {
   /** Whole lines, each ended by a newline; or one cut, which stands for its lines. */
   chunk: Buffer;
   lines: number;
-  /** The number of the first line; of the one that comes next where the chunk is empty. */
-  firstLine: number;
 }
 
 export interface Spool {
@@ -22,6 +22,10 @@ export interface Spool {
   append(ndjson: Buffer, lines: number): Promise<void>;
   /** Whole lines from an offset at which a line begins: at most `maxBytes`, but one line at least where there is one. */
   readFrom(offset: number, maxBytes: number): Promise<SpoolRead>;
+  /** So many bytes, which must be there. */
+  readBytes(offset: number, bytes: number): Promise<Buffer>;
+  /** What lies before an offset is read again only after a fault: it need not be kept in memory. */
+  forget(offset: number): void;
   /** Resolves at the next append or when the spool is closed. */
   grown(): Promise<void>;
   /** Resolves once everything asked for is done. */
@@ -40,6 +44,7 @@ export async function openSpool(path: string): Promise<Spool> {
   });
   const size = { bytes: 0, lines: 0 };
   const growth = createGrowth();
+  const window = createSpoolWindow(limits.logWindowBytes);
   let last: Promise<void> = Promise.resolve();
   let closing: Promise<void> | null = null;
   const appendOne = async (ndjson: Buffer, lines: number): Promise<void> => {
@@ -48,6 +53,7 @@ export async function openSpool(path: string): Promise<Spool> {
     } catch (cause) {
       throw diskFault(cause, `append to the log's file ${path}`);
     }
+    window.add(size.bytes, { ndjson, lines });
     size.bytes += ndjson.length;
     size.lines += lines;
     growth.tell();
@@ -70,10 +76,18 @@ export async function openSpool(path: string): Promise<Spool> {
       return done;
     },
     readFrom: async (offset, maxBytes) => {
-      if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0, firstLine: size.lines + 1 };
-      const chunk = upToCut(await readLines(file, { path, offset, maxBytes, end: size.bytes }));
-      return { chunk, lines: countLines(chunk), firstLine: firstLineOf(chunk, path) };
+      if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0 };
+      const parts = upToCut(window.from(offset, maxBytes));
+      if (parts.length > 0) return joined(parts);
+      const chunk = untilCut(await readLines(file, { path, offset, maxBytes, end: size.bytes }));
+      return { chunk, lines: countLines(chunk) };
     },
+    readBytes: async (offset, bytes) => {
+      const room = Buffer.allocUnsafeSlow(bytes);
+      await readAt(file, room, { path, offset, end: size.bytes });
+      return room;
+    },
+    forget: window.forget,
     grown: () => (closing === null ? growth.next() : Promise.resolve()),
     close,
     remove: async () => {
@@ -122,20 +136,34 @@ interface Reading {
 async function readLines(file: FileHandle, { path, offset, maxBytes, end }: Reading): Promise<Buffer> {
   for (let wanted = Math.max(1, maxBytes); ; wanted *= 2) {
     const room = Buffer.allocUnsafe(Math.min(wanted, end - offset));
-    let filled = 0;
-    while (filled < room.length) {
-      const { bytesRead } = await file.read(room, filled, room.length - filled, offset + filled);
-      if (bytesRead === 0) throw damaged(path, `${end} bytes`, `${offset + filled}`);
-      filled += bytesRead;
-    }
+    await readAt(file, room, { path, offset, end });
     const lineEnd = room.lastIndexOf(NEWLINE) + 1;
     if (lineEnd > 0) return room.subarray(0, lineEnd);
     if (room.length === end - offset) throw damaged(path, 'a newline at its end', 'none');
   }
 }
 
+async function readAt(file: FileHandle, room: Buffer, { path, offset, end }: Omit<Reading, 'maxBytes'>): Promise<void> {
+  for (let filled = 0; filled < room.length; ) {
+    const { bytesRead } = await file.read(room, filled, room.length - filled, offset + filled);
+    if (bytesRead === 0) throw damaged(path, `${end} bytes`, `${offset + filled}`);
+    filled += bytesRead;
+  }
+}
+
+function joined(parts: SpoolPart[]): SpoolRead {
+  if (parts.length === 1) return { chunk: parts[0]?.ndjson as Buffer, lines: parts[0]?.lines as number };
+  return { chunk: Buffer.concat(parts.map(({ ndjson }) => ndjson)), lines: parts.reduce((sum, { lines }) => sum + lines, 0) };
+}
+
+/** A cut was appended alone, and is read alone. */
+function upToCut(parts: SpoolPart[]): SpoolPart[] {
+  const at = parts.findIndex(({ ndjson }) => cutOf(ndjson) !== null);
+  return at < 0 ? parts : parts.slice(0, Math.max(1, at));
+}
+
 /** A cut is a chunk of its own. Newlines within a line's text are escaped, so what looks like one is one. */
-function upToCut(chunk: Buffer): Buffer {
+function untilCut(chunk: Buffer): Buffer {
   if (cutOf(chunk) !== null) return chunk.subarray(0, chunk.indexOf(NEWLINE) + 1);
   const before = chunk.indexOf('\n{"cut":');
   return before < 0 ? chunk : chunk.subarray(0, before + 1);
@@ -152,12 +180,6 @@ function countLines(chunk: Buffer): number {
   let lines = 0;
   for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, at + 1)) lines += 1;
   return lines;
-}
-
-function firstLineOf(chunk: Buffer, path: string): number {
-  const match = /^\{(?:"line":|"cut":\{"from":)(\d+),/.exec(chunk.toString('latin1', 0, 32));
-  if (match === null) throw damaged(path, 'lines with their numbers', JSON.stringify(chunk.toString('latin1', 0, 32)));
-  return Number(match[1]);
 }
 
 /** A script can reach the file where nothing keeps it in its folder; then its log is spoilt, and nothing else. */
