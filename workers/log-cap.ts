@@ -122,40 +122,72 @@ function joined(pieces: Piece[]): Piece[] {
       last.bytes += piece.ndjson.length;
     }
   }
-  return groups.map(({ members }) => ({
-    ndjson: Buffer.concat(members.map(({ ndjson }) => ndjson)),
-    lines: members.reduce((sum, { lines }) => sum + lines, 0),
-    text: Buffer.concat(members.map(({ text }) => text)),
-  }));
+  return groups.map(({ members }) => joinedPiece(members));
 }
 
-/** Writes one piece after the other, and counts what is written. */
+function joinedPiece(pieces: Piece[]): Piece {
+  return {
+    ndjson: Buffer.concat(pieces.map(({ ndjson }) => ndjson)),
+    lines: pieces.reduce((sum, { lines }) => sum + lines, 0),
+    text: Buffer.concat(pieces.map(({ text }) => text)),
+  };
+}
+
+/** Writes in order, and counts what is written. What comes while a write goes on is written together: a script may say little, and often. */
 function createWriter(write: LogCapOptions['write']) {
   const hash = createHash('sha256');
   const written = { lines: 0, bytes: 0 };
   let fault: { cause: unknown } | null = null;
-  let last: Promise<void> = Promise.resolve();
-  const writeOne = async (piece: Piece): Promise<void> => {
-    if (fault !== null) throw fault.cause;
-    try {
-      await write(piece.ndjson, piece.lines);
-    } catch (cause) {
-      fault = { cause };
-      throw cause;
+  let waiting: Waiting[] = [];
+  let writing: Promise<void> | null = null;
+  const writeAll = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const group = nextGroup(waiting);
+      waiting = waiting.slice(group.length);
+      const piece = group.length === 1 ? (group[0] as Waiting).piece : joinedPiece(group.map((one) => one.piece));
+      if (fault === null) {
+        await write(piece.ndjson, piece.lines).catch((cause: unknown) => {
+          fault = { cause };
+        });
+      }
+      for (const { reject } of fault === null ? [] : group) reject((fault as { cause: unknown }).cause);
+      if (fault !== null) continue;
+      written.lines += piece.lines;
+      written.bytes += piece.text.length;
+      hash.update(piece.text);
+      for (const { resolve } of group) resolve();
     }
-    written.lines += piece.lines;
-    written.bytes += piece.text.length;
-    hash.update(piece.text);
+    writing = null;
   };
   return {
-    write: (piece: Piece): Promise<void> => {
-      const done = last.then(() => writeOne(piece));
-      last = done.catch(() => undefined);
-      return done;
-    },
+    write: (piece: Piece): Promise<void> =>
+      new Promise((resolve, reject) => {
+        waiting.push({ piece, resolve, reject });
+        writing ??= writeAll();
+      }),
     digest: async () => {
-      await last;
+      await writing;
       return { ...written, sha256: hash.copy().digest('hex') };
     },
   };
+}
+
+interface Waiting {
+  piece: Piece;
+  resolve: () => void;
+  reject: (cause: unknown) => void;
+}
+
+/** Those from the first on that make up an entry of the log's stream, or one that is larger. A cut is written alone. */
+function nextGroup(waiting: readonly Waiting[]): Waiting[] {
+  let bytes = 0;
+  const end = waiting.findIndex(({ piece }, index) => {
+    bytes += piece.ndjson.length;
+    return index > 0 && (bytes > limits.logEntryBytesMax || isCut(piece) || isCut((waiting[index - 1] as Waiting).piece));
+  });
+  return waiting.slice(0, end < 0 ? undefined : end);
+}
+
+function isCut({ lines, text }: Piece): boolean {
+  return lines > 0 && text.length === 0;
 }

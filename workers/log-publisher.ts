@@ -38,6 +38,8 @@ interface Progress {
   /** A piece on its way to the archive, while lines go on to Redis; never rejects. */
   archiving: Promise<void> | null;
   archiveFault: { cause: unknown } | null;
+  /** What a piece was read into, for the next one. */
+  room: Buffer | null;
   /** Redis is another one, or the same after an outage: it must be asked how far it really has come. */
   doubtful: boolean;
   finishing: boolean;
@@ -55,6 +57,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
     marks: [],
     archiving: null,
     archiveFault: null,
+    room: null,
     doubtful: false,
     finishing: false,
     damage: null,
@@ -153,16 +156,18 @@ async function publishChunks(o: PublisherOptions, progress: Progress): Promise<v
   const { published, archived } = progress;
   const chunks = await nextChunks(o.spool, published);
   const firstUnarchived = archived.line;
-  const answers = await Promise.allSettled(chunks.map((chunk) => appendChunk(o.redis, o.log, { ...chunk, firstUnarchived })));
+  const last = chunks.length - 1;
+  const appends = chunks.map((chunk, index) => appendChunk(o.redis, o.log, { ...chunk, firstUnarchived, wake: index === last }));
+  const answers = await Promise.allSettled(appends);
   for (const [index, answer] of answers.entries()) {
     if (answer.status === 'rejected') throw answer.reason;
     const chunk = chunks[index] as LogChunk;
-    const last = answer.value;
-    if (last < chunk.firstLine) return rewind(progress, last);
+    const known = answer.value;
+    if (known < chunk.firstLine) return rewind(progress, known);
     progress.marks.push({ ...published });
     const end = chunk.firstLine + chunk.lines;
     // A repeated append may have been a shorter one before.
-    const next = Math.min(last + 1, end);
+    const next = Math.min(known + 1, end);
     published.offset += chunk.ndjson.length - (next < end ? linesFrom(chunk, next).length : 0);
     published.line = next;
     o.spool.forget(published.offset);
@@ -185,8 +190,14 @@ async function nextChunks(spool: Spool, from: Position): Promise<LogChunk[]> {
 async function archivePiece(o: PublisherOptions, progress: Progress): Promise<void> {
   const from = progress.archived;
   const to = pieceEnd(progress);
-  const ndjson = await o.spool.readBytes(from.offset, to.offset - from.offset);
+  const bytes = to.offset - from.offset;
+  // A long log has many pieces: one room for all of them spares the garbage collector. After a fault somebody may still be sending it.
+  const room = progress.room !== null && progress.room.length >= bytes ? progress.room : Buffer.allocUnsafeSlow(2 * bytes < limits.logSegmentBytes ? bytes : Math.max(bytes, limits.logSegmentBytes));
+  progress.room = null;
+  const ndjson = room.subarray(0, bytes);
+  await o.spool.readInto(ndjson, from.offset);
   await archiveChunk(o.store, o.log, { firstLine: from.line, lines: to.line - from.line, ndjson });
+  progress.room = room;
   progress.archived = to;
   const first = progress.marks.findLastIndex((mark) => mark.line <= to.line);
   progress.marks = progress.marks.slice(Math.max(0, first));

@@ -3,7 +3,7 @@ import { constants, type FileHandle, open, rm } from 'node:fs/promises';
 import { limits } from '../src/job/limits.ts';
 import { BuilderError } from '../src/service/errors.ts';
 import { diskFault } from './disk-fault.ts';
-import { createSpoolWindow, type SpoolPart } from './spool-window.ts';
+import { createSpoolWindow } from './spool-window.ts';
 
 export interface SpoolRead {
   /** Whole lines, each ended by a newline; or one cut, which stands for its lines. */
@@ -22,8 +22,8 @@ export interface Spool {
   append(ndjson: Buffer, lines: number): Promise<void>;
   /** Whole lines from an offset at which a line begins: at most `maxBytes`, but one line at least where there is one. */
   readFrom(offset: number, maxBytes: number): Promise<SpoolRead>;
-  /** So many bytes, which must be there. */
-  readBytes(offset: number, bytes: number): Promise<Buffer>;
+  /** As many bytes as there is room for, which must be there. */
+  readInto(room: Buffer, offset: number): Promise<void>;
   /** What lies before an offset is read again only after a fault: it need not be kept in memory. */
   forget(offset: number): void;
   /** Resolves at the next append or when the spool is closed. */
@@ -44,7 +44,7 @@ export async function openSpool(path: string): Promise<Spool> {
   });
   const size = { bytes: 0, lines: 0 };
   const growth = createGrowth();
-  const window = createSpoolWindow(limits.logWindowBytes);
+  const window = createSpoolWindow({ bytesMax: limits.logWindowBytes, rangeBytes: limits.logEntryBytesMax / 2 });
   let last: Promise<void> = Promise.resolve();
   let closing: Promise<void> | null = null;
   const appendOne = async (ndjson: Buffer, lines: number): Promise<void> => {
@@ -53,7 +53,7 @@ export async function openSpool(path: string): Promise<Spool> {
     } catch (cause) {
       throw diskFault(cause, `append to the log's file ${path}`);
     }
-    window.add(size.bytes, { ndjson, lines });
+    window.add({ offset: size.bytes, ndjson, lines, isCut: cutOf(ndjson) !== null });
     size.bytes += ndjson.length;
     size.lines += lines;
     growth.tell();
@@ -61,6 +61,12 @@ export async function openSpool(path: string): Promise<Spool> {
   const close = (): Promise<void> => {
     closing ??= last.then(() => file.close()).finally(() => growth.tell());
     return closing;
+  };
+  const readInto = (room: Buffer, offset: number): Promise<void> => readAt(file, room, { path, offset, end: size.bytes });
+  const bytesAt = async (offset: number, bytes: number): Promise<Buffer> => {
+    const room = Buffer.allocUnsafeSlow(bytes);
+    await readInto(room, offset);
+    return room;
   };
   return {
     get bytes() {
@@ -77,16 +83,15 @@ export async function openSpool(path: string): Promise<Spool> {
     },
     readFrom: async (offset, maxBytes) => {
       if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0 };
-      const parts = upToCut(window.from(offset, maxBytes));
-      if (parts.length > 0) return joined(parts);
-      const chunk = untilCut(await readLines(file, { path, offset, maxBytes, end: size.bytes }));
+      const range = window.from(offset, maxBytes);
+      if (range !== null)
+        return { chunk: range.parts === null ? await bytesAt(offset, range.bytes) : joined(range.parts), lines: range.lines };
+      // In the middle of a part, or at one that is too long: up to where the next one begins, if no sooner.
+      const most = Math.min(maxBytes, window.nextAfter(offset) - offset);
+      const chunk = untilCut(await readLines(file, { path, offset, maxBytes: most, end: size.bytes }));
       return { chunk, lines: countLines(chunk) };
     },
-    readBytes: async (offset, bytes) => {
-      const room = Buffer.allocUnsafeSlow(bytes);
-      await readAt(file, room, { path, offset, end: size.bytes });
-      return room;
-    },
+    readInto,
     forget: window.forget,
     grown: () => (closing === null ? growth.next() : Promise.resolve()),
     close,
@@ -151,15 +156,8 @@ async function readAt(file: FileHandle, room: Buffer, { path, offset, end }: Omi
   }
 }
 
-function joined(parts: SpoolPart[]): SpoolRead {
-  if (parts.length === 1) return { chunk: parts[0]?.ndjson as Buffer, lines: parts[0]?.lines as number };
-  return { chunk: Buffer.concat(parts.map(({ ndjson }) => ndjson)), lines: parts.reduce((sum, { lines }) => sum + lines, 0) };
-}
-
-/** A cut was appended alone, and is read alone. */
-function upToCut(parts: SpoolPart[]): SpoolPart[] {
-  const at = parts.findIndex(({ ndjson }) => cutOf(ndjson) !== null);
-  return at < 0 ? parts : parts.slice(0, Math.max(1, at));
+function joined(parts: Buffer[]): Buffer {
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
 }
 
 /** A cut is a chunk of its own. Newlines within a line's text are escaped, so what looks like one is one. */

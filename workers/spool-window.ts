@@ -1,63 +1,80 @@
-/** The newest of what a spool took, still in memory: who keeps up with it reads no file and counts no lines. */
+/** What a spool took and nobody has called done: the newest in memory; of the rest, which may be long, where it lies and how many lines it has. */
+import { createOffsetQueue, type OffsetQueue } from './offset-queue.ts';
 
 /** As it was appended: whole lines, or one cut. */
-export interface SpoolPart {
-  ndjson: Buffer;
+interface Part {
+  offset: number;
+  bytes: number;
   lines: number;
+  isCut: boolean;
+  /** Null where the file alone has it. */
+  ndjson: Buffer | null;
+}
+
+export interface SpoolRange {
+  bytes: number;
+  lines: number;
+  /** Null where it is to be read from the file. */
+  parts: Buffer[] | null;
 }
 
 export interface SpoolWindow {
-  add(offset: number, part: SpoolPart): void;
-  /** Parts that follow one another from an offset on, together at most `maxBytes`; empty where none begins there or the first is larger. */
-  from(offset: number, maxBytes: number): SpoolPart[];
-  /** What lies before an offset is not needed any more. */
+  add(part: { offset: number; ndjson: Buffer; lines: number; isCut: boolean }): void;
+  /** Whole parts from an offset on, together at most `maxBytes`; null where none begins there that is so small. A cut comes alone. */
+  from(offset: number, maxBytes: number): SpoolRange | null;
+  /** Where the next part behind an offset begins, or Infinity. */
+  nextAfter(offset: number): number;
+  /** What lies before an offset is not asked for any more, but after a fault. */
   forget(offset: number): void;
 }
 
-export function createSpoolWindow(bytesMax: number): SpoolWindow {
-  let parts: (SpoolPart & { offset: number })[] = [];
-  /** Of the first that counts; those before it are dropped, and removed now and then. */
-  let oldest = 0;
-  let bytes = 0;
-  const dropOldest = (): void => {
-    bytes -= parts[oldest]?.ndjson.length ?? 0;
-    oldest += 1;
-    if (2 * oldest < parts.length) return;
-    parts = parts.slice(oldest);
-    oldest = 0;
+export interface WindowBounds {
+  /** Of what is in memory. */
+  bytesMax: number;
+  /** Of what is joined to one range of the file, so that the ranges of a long log are few. */
+  rangeBytes: number;
+}
+
+export function createSpoolWindow({ bytesMax, rangeBytes }: WindowBounds): SpoolWindow {
+  const filed = createOffsetQueue<Part>();
+  const held = createOffsetQueue<Part>();
+  let heldBytes = 0;
+  const letGo = (): void => {
+    const part = held.shift() as Part;
+    heldBytes -= part.bytes;
+    const before = filed.last();
+    if (before === undefined || before.isCut || part.isCut || before.bytes + part.bytes > rangeBytes) {
+      filed.push({ ...part, ndjson: null });
+      return;
+    }
+    before.bytes += part.bytes;
+    before.lines += part.lines;
   };
   return {
-    add: (offset, part) => {
-      parts.push({ ...part, offset });
-      bytes += part.ndjson.length;
-      while (bytes > bytesMax) dropOldest();
+    add: ({ offset, ndjson, lines, isCut }) => {
+      held.push({ offset, bytes: ndjson.length, lines, isCut, ndjson });
+      heldBytes += ndjson.length;
+      while (heldBytes > bytesMax) letGo();
     },
-    from: (offset, maxBytes) => {
-      let at = indexAt(parts, oldest, offset);
-      const taken: SpoolPart[] = [];
-      for (let room = maxBytes; at >= 0 && at < parts.length; at += 1) {
-        const part = parts[at] as SpoolPart;
-        room -= part.ndjson.length;
-        if (room < 0) break;
-        taken.push(part);
-      }
-      return taken;
-    },
+    from: (offset, maxBytes) => rangeFrom(filed, offset, maxBytes) ?? rangeFrom(held, offset, maxBytes),
+    nextAfter: (offset) => filed.after(offset)?.offset ?? held.after(offset)?.offset ?? Number.POSITIVE_INFINITY,
     forget: (offset) => {
-      for (let first = parts[oldest]; first !== undefined && first.offset + first.ndjson.length <= offset; first = parts[oldest])
-        dropOldest();
+      const isBefore = (part: Part | undefined): boolean => part !== undefined && part.offset + part.bytes <= offset;
+      while (isBefore(filed.first())) filed.shift();
+      while (isBefore(held.first())) heldBytes -= held.shift()?.bytes ?? 0;
     },
   };
 }
 
-/** Where the part of that offset is, or -1. */
-function indexAt(parts: readonly { offset: number }[], first: number, offset: number): number {
-  let low = first;
-  let high = parts.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((parts[middle]?.offset ?? 0) < offset) low = middle + 1;
-    else high = middle;
+function rangeFrom(queue: OffsetQueue<Part>, offset: number, maxBytes: number): SpoolRange | null {
+  const range: SpoolRange = { bytes: 0, lines: 0, parts: [] };
+  for (const part of queue.from(offset)) {
+    if (range.bytes + part.bytes > maxBytes || (part.isCut && range.bytes > 0)) break;
+    range.bytes += part.bytes;
+    range.lines += part.lines;
+    if (part.ndjson === null) range.parts = null;
+    else range.parts?.push(part.ndjson);
+    if (part.isCut) break;
   }
-  return parts[low]?.offset === offset ? low : -1;
+  return range.bytes > 0 ? range : null;
 }

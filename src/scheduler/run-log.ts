@@ -6,7 +6,7 @@ import type { RunRecord, RunResult } from '../job/run.ts';
 import { type AttemptState, readLog } from '../logs/reader.ts';
 import type { LogId } from '../logs/stream.ts';
 import type { Queues } from '../queue/queues.ts';
-import { readRecord } from '../queue/records.ts';
+import { isAttemptOpen, readRecord } from '../queue/records.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { ServerContext } from './server-context.ts';
 
@@ -56,6 +56,8 @@ export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions)
 
 /** How an attempt stands, for whoever reads its log. */
 export async function attemptState(queues: Queues, log: LogId): Promise<AttemptState> {
+  // Asked at every wake-up of every follower.
+  if (await isAttemptOpen(queues.redis, log.run, { number: log.attempt, claim: log.claim })) return 'open';
   const record = await readRecord(queues.redis, log.run);
   if (record === null) return 'ended';
   if (record.result !== null) return record.result.attempt === log.attempt && record.result.claim === log.claim ? record.result : 'ended';
