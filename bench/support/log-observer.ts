@@ -7,19 +7,22 @@ import { Void } from '../figure.ts';
 import type { BenchPool } from './pool.ts';
 
 export interface Observed {
+  bytes: number;
   chunks: Buffer[];
   /** When each of them came, by performance.now(). */
   atMs: number[];
 }
 
-/** Resolves when the server has ended the answer. */
-export function observeRun({ url, token }: BenchPool, run: string): Promise<Observed> {
+/** Resolves when the server has ended the answer; `keep`: whether what came is kept, as it is unless said otherwise. */
+export function observeRun({ url, token }: BenchPool, run: string, { keep } = { keep: true }): Promise<Observed> {
   const headers = { authorization: `Bearer ${token}`, accept: 'application/x-ndjson' };
   return new Promise((resolve, reject) => {
     const request = get(`${url}/api/v1/runs/${run}/log?follow=1`, { headers, agent: false }, (answer) => {
       if (answer.statusCode !== 200) reject(new Error(`the log of ${run}: ${answer.statusCode}`));
-      const observed: Observed = { chunks: [], atMs: [] };
+      const observed: Observed = { bytes: 0, chunks: [], atMs: [] };
       answer.on('data', (chunk: Buffer) => {
+        observed.bytes += chunk.length;
+        if (!keep) return;
         observed.atMs.push(performance.now());
         observed.chunks.push(chunk);
       });
@@ -31,7 +34,7 @@ export function observeRun({ url, token }: BenchPool, run: string): Promise<Obse
 }
 
 /** Each line with the moment at which its end came. Throws Void unless the end record is the last. */
-export function linesOf({ chunks, atMs }: Observed): { line: LogLine; atMs: number }[] {
+export function linesOf({ chunks, atMs }: Pick<Observed, 'chunks' | 'atMs'>): { line: LogLine; atMs: number }[] {
   const lines: { line: LogLine; atMs: number }[] = [];
   let ended = false;
   let rest = '';
