@@ -192,7 +192,10 @@ async function archivePiece(o: PublisherOptions, progress: Progress): Promise<vo
   const to = pieceEnd(progress);
   const bytes = to.offset - from.offset;
   // A long log has many pieces: one room for all of them spares the garbage collector. After a fault somebody may still be sending it.
-  const room = progress.room !== null && progress.room.length >= bytes ? progress.room : Buffer.allocUnsafeSlow(2 * bytes < limits.logSegmentBytes ? bytes : Math.max(bytes, limits.logSegmentBytes));
+  const room =
+    progress.room !== null && progress.room.length >= bytes
+      ? progress.room
+      : Buffer.allocUnsafeSlow(2 * bytes < limits.logSegmentBytes ? bytes : Math.max(bytes, limits.logSegmentBytes));
   progress.room = null;
   const ndjson = room.subarray(0, bytes);
   await o.spool.readInto(ndjson, from.offset);

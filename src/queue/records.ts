@@ -161,13 +161,6 @@ export async function readRecord(redis: Redis, id: string): Promise<RunRecord | 
   return parseRecord(await redis.hgetall(keys.run(id)));
 }
 
-/** Whether an attempt is the newest of its run, and has no end: a few fields tell, of a record that may be large. */
-export async function isAttemptOpen(redis: Redis, id: string, { number, claim }: { number: number; claim: string }): Promise<boolean> {
-  const [newest, start, end, result] = await redis.hmget(keys.run(id), 'n', `a${number}`, `e${number}`, 'result');
-  if (Number(newest) !== number || end !== null || result !== null) return false;
-  return AttemptStart.parse(JSON.parse(start ?? 'null')).claim === claim;
-}
-
 /** Whether a worker holds a run whose newest attempt is this one, and open: a dead one's lock lives on for limits.lockDurationMs. */
 export async function isAttemptHeld(redis: Redis, record: RunRecord, claim: string): Promise<boolean> {
   const { spec, attempts, result } = record;
