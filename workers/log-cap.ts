@@ -139,7 +139,8 @@ function createWriter(write: LogCapOptions['write']) {
   const written = { lines: 0, bytes: 0 };
   let fault: { cause: unknown } | null = null;
   let waiting: Waiting[] = [];
-  let writing: Promise<void> | null = null;
+  let busy = false;
+  let last: Promise<void> = Promise.resolve();
   const writeAll = async (): Promise<void> => {
     while (waiting.length > 0) {
       const group = nextGroup(waiting);
@@ -157,16 +158,18 @@ function createWriter(write: LogCapOptions['write']) {
       hash.update(piece.text);
       for (const { resolve } of group) resolve();
     }
-    writing = null;
+    busy = false;
   };
   return {
     write: (piece: Piece): Promise<void> =>
       new Promise((resolve, reject) => {
         waiting.push({ piece, resolve, reject });
-        writing ??= writeAll();
+        if (busy) return;
+        busy = true;
+        last = writeAll();
       }),
     digest: async () => {
-      await writing;
+      await last;
       return { ...written, sha256: hash.copy().digest('hex') };
     },
   };
