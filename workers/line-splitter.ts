@@ -1,8 +1,8 @@
 /** Output in chunks becomes numbered lines in the log's one form, written in batches up to the log's cap. */
-import { isAscii, isUtf8 } from 'node:buffer';
 import { limits } from '../src/job/limits.ts';
 import type { Source } from '../src/job/log-entry.ts';
-import { cutLines, type PartialLine, partialLine } from './line-cutting.ts';
+import { cutLines, type PartialLine, partialLine, type Segment } from './line-cutting.ts';
+import { renderLines } from './line-rendering.ts';
 import { type Batch, type Cap, createCappedLog, LOG_CAP, type LogCapOptions, type LogDigestPart } from './log-cap.ts';
 
 export interface LineSplitterOptions {
@@ -36,11 +36,10 @@ export function createLineSplitter(o: LineSplitterOptions): LineSplitter {
   let told = false;
   const batchOf = (source: Source, segments: Segment[]): Batch => {
     const atMs = Math.max(0, Math.round(now() - o.startedAtMs));
-    const batch: Batch = { firstLine: line + 1, lines: 0, ndjson: '', texts: [] };
-    for (const segment of segments)
-      addSegment(batch, segment, { line: line + batch.lines + 1, head: `,"atMs":${atMs},"source":"${source}","text":` });
-    line += batch.lines;
-    return batch;
+    const firstLine = line + 1;
+    const rendered = renderLines(segments, { line: firstLine, atMs, source });
+    line += rendered.lines;
+    return { firstLine, ...rendered };
   };
   const render = async (source: Source, segments: Segment[]): Promise<void> => {
     if (segments.length === 0) return;
@@ -70,29 +69,7 @@ function segmentsOfNote(text: string): Segment[] {
   return cutLines(partialLine(), Buffer.from(`builder: ${text.replaceAll('\n', '\\n')}\n`), limits.logLineBytesMax);
 }
 
-type Segment = ReturnType<typeof cutLines>[number];
-
 /** The unfinished line as a segment of its own, its missing newline added. */
 function rest(partial: PartialLine): Segment[] {
   return partial.length === 0 ? [] : [{ bytes: Buffer.concat([partial.take(), Buffer.from('\n')]), continued: false }];
-}
-
-function addSegment(batch: Batch, { bytes, continued }: Segment, o: { line: number; head: string }): void {
-  // Newlines are never part of a longer character, so decoding many lines at once gives what decoding each would.
-  const text = isAscii(bytes) ? bytes.toString('latin1') : bytes.toString();
-  batch.texts.push(isUtf8(bytes) ? bytes : Buffer.from(text));
-  if (continued) {
-    batch.ndjson += `{"line":${o.line}${o.head}${JSON.stringify(text)},"continued":true}\n`;
-    batch.lines += 1;
-    return;
-  }
-  let { line } = o;
-  let ndjson = '';
-  for (let start = 0; start < text.length; line += 1) {
-    const end = text.indexOf('\n', start);
-    ndjson += `{"line":${line}${o.head}${JSON.stringify(text.slice(start, end))}}\n`;
-    start = end + 1;
-  }
-  batch.ndjson += ndjson;
-  batch.lines += line - o.line;
 }

@@ -3,12 +3,15 @@ import { createHash } from 'node:crypto';
 import type { LogDigest } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 
-/** Consecutive lines; `texts` are the bytes that count for the digest. */
-export interface Batch {
-  firstLine: number;
+/** Consecutive lines, as they are written; `text` are the bytes that count for the digest. */
+interface Piece {
+  ndjson: Buffer;
   lines: number;
-  ndjson: string;
-  texts: Buffer[];
+  text: Buffer;
+}
+
+export interface Batch extends Piece {
+  firstLine: number;
 }
 
 /** In bytes as lines are stored, which is what fills disks. */
@@ -41,13 +44,6 @@ export interface CappedLog {
 
 export const LOG_CAP: Cap = { bytesMax: limits.logBytesMax, tailBytes: limits.logTailKeptBytes };
 
-/** As it is written. */
-interface Piece {
-  ndjson: Buffer;
-  lines: number;
-  text: Buffer;
-}
-
 const PIECE_BYTES = 1024 * 1024;
 
 export function createCappedLog({ write, cap }: LogCapOptions): CappedLog {
@@ -56,16 +52,15 @@ export function createCappedLog({ write, cap }: LogCapOptions): CappedLog {
   const headBytes = cap.bytesMax - cap.tailBytes;
   let bytes = 0;
   const writeHead = (batch: Batch): Promise<void> => {
-    const piece = pieceOf(batch);
-    bytes += piece.ndjson.length;
-    return writer.write(piece);
+    bytes += batch.ndjson.length;
+    return writer.write(batch);
   };
   return {
     get full() {
       return bytes >= headBytes;
     },
     writeHead,
-    write: async (batch) => (bytes >= headBytes ? tail.add(batch.firstLine, pieceOf(batch)) : writeHead(batch)),
+    write: async (batch) => (bytes >= headBytes ? tail.add(batch) : writeHead(batch)),
     end: async () => {
       const { cut, pieces } = tail.take();
       const parts = cut === null ? pieces : [pieceOfCut(cut), ...pieces];
@@ -73,10 +68,6 @@ export function createCappedLog({ write, cap }: LogCapOptions): CappedLog {
       return { ...(await writer.digest()), truncated: cut !== null };
     },
   };
-}
-
-function pieceOf({ ndjson, lines, texts }: Batch): Piece {
-  return { ndjson: Buffer.from(ndjson), lines, text: texts.length === 1 ? (texts[0] as Buffer) : Buffer.concat(texts) };
 }
 
 interface LineRange {
@@ -96,10 +87,10 @@ function createTail(bytesMax: number) {
   let bytes = 0;
   let cut: LineRange | null = null;
   return {
-    add: (firstLine: number, piece: Piece): void => {
+    add: ({ firstLine, ndjson, lines, text }: Batch): void => {
       // A copy: the text may be a small part of a large buffer.
-      kept.push({ ...piece, text: Buffer.from(piece.text) });
-      bytes += piece.ndjson.length;
+      kept.push({ ndjson, lines, text: Buffer.from(text) });
+      bytes += ndjson.length;
       cut ??= { from: firstLine, to: firstLine - 1 };
       for (;;) {
         const first = kept[oldest] as Piece;
@@ -131,40 +122,75 @@ function joined(pieces: Piece[]): Piece[] {
       last.bytes += piece.ndjson.length;
     }
   }
-  return groups.map(({ members }) => ({
-    ndjson: Buffer.concat(members.map(({ ndjson }) => ndjson)),
-    lines: members.reduce((sum, { lines }) => sum + lines, 0),
-    text: Buffer.concat(members.map(({ text }) => text)),
-  }));
+  return groups.map(({ members }) => joinedPiece(members));
 }
 
-/** Writes one piece after the other, and counts what is written. */
+function joinedPiece(pieces: Piece[]): Piece {
+  return {
+    ndjson: Buffer.concat(pieces.map(({ ndjson }) => ndjson)),
+    lines: pieces.reduce((sum, { lines }) => sum + lines, 0),
+    text: Buffer.concat(pieces.map(({ text }) => text)),
+  };
+}
+
+/** Writes in order, and counts what is written. What comes while a write goes on is written together: a script may say little, and often. */
 function createWriter(write: LogCapOptions['write']) {
   const hash = createHash('sha256');
   const written = { lines: 0, bytes: 0 };
   let fault: { cause: unknown } | null = null;
+  let waiting: Waiting[] = [];
+  let busy = false;
   let last: Promise<void> = Promise.resolve();
-  const writeOne = async (piece: Piece): Promise<void> => {
-    if (fault !== null) throw fault.cause;
-    try {
-      await write(piece.ndjson, piece.lines);
-    } catch (cause) {
-      fault = { cause };
-      throw cause;
+  const writeAll = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const group = nextGroup(waiting);
+      waiting = waiting.slice(group.length);
+      const piece = group.length === 1 ? (group[0] as Waiting).piece : joinedPiece(group.map((one) => one.piece));
+      if (fault === null) {
+        await write(piece.ndjson, piece.lines).catch((cause: unknown) => {
+          fault = { cause };
+        });
+      }
+      for (const { reject } of fault === null ? [] : group) reject((fault as { cause: unknown }).cause);
+      if (fault !== null) continue;
+      written.lines += piece.lines;
+      written.bytes += piece.text.length;
+      hash.update(piece.text);
+      for (const { resolve } of group) resolve();
     }
-    written.lines += piece.lines;
-    written.bytes += piece.text.length;
-    hash.update(piece.text);
+    busy = false;
   };
   return {
-    write: (piece: Piece): Promise<void> => {
-      const done = last.then(() => writeOne(piece));
-      last = done.catch(() => undefined);
-      return done;
-    },
+    write: (piece: Piece): Promise<void> =>
+      new Promise((resolve, reject) => {
+        waiting.push({ piece, resolve, reject });
+        if (busy) return;
+        busy = true;
+        last = writeAll();
+      }),
     digest: async () => {
       await last;
       return { ...written, sha256: hash.copy().digest('hex') };
     },
   };
+}
+
+interface Waiting {
+  piece: Piece;
+  resolve: () => void;
+  reject: (cause: unknown) => void;
+}
+
+/** Those from the first on that make up an entry of the log's stream, or one that is larger. A cut is written alone. */
+function nextGroup(waiting: readonly Waiting[]): Waiting[] {
+  let bytes = 0;
+  const end = waiting.findIndex(({ piece }, index) => {
+    bytes += piece.ndjson.length;
+    return index > 0 && (bytes > limits.logEntryBytesMax || isCut(piece) || isCut((waiting[index - 1] as Waiting).piece));
+  });
+  return waiting.slice(0, end < 0 ? undefined : end);
+}
+
+function isCut({ lines, text }: Piece): boolean {
+  return lines > 0 && text.length === 0;
 }

@@ -2,7 +2,7 @@
 import type { Store } from '../src/artifacts/store.ts';
 import { limits } from '../src/job/limits.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
-import { appendChunk, expireStream, type LogId, lastLine, linesFrom, trimBefore } from '../src/logs/stream.ts';
+import { appendChunk, expireStream, type LogChunk, type LogId, lastLine, linesFrom, trimBefore } from '../src/logs/stream.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
@@ -35,6 +35,11 @@ interface Progress {
   published: Position;
   archived: Position;
   marks: Position[];
+  /** A piece on its way to the archive, while lines go on to Redis; never rejects. */
+  archiving: Promise<void> | null;
+  archiveFault: { cause: unknown } | null;
+  /** What a piece was read into, for the next one. */
+  room: Buffer | null;
   /** Redis is another one, or the same after an outage: it must be asked how far it really has come. */
   doubtful: boolean;
   finishing: boolean;
@@ -50,6 +55,9 @@ export function startPublisher(o: PublisherOptions): Publisher {
     published: { offset: 0, line: 1 },
     archived: { offset: 0, line: 1 },
     marks: [],
+    archiving: null,
+    archiveFault: null,
+    room: null,
     doubtful: false,
     finishing: false,
     damage: null,
@@ -79,9 +87,13 @@ export function startPublisher(o: PublisherOptions): Publisher {
       if (progress.damage !== null) return;
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
       else if (step === 'idle' && progress.finishing) return;
-      else if (step === 'idle') await Promise.race([growth, returned, ...ends]);
+      else if (step === 'idle')
+        await Promise.race([growth, returned, ...ends, ...(progress.archiving === null ? [] : [progress.archiving])]);
     }
-  })().finally(() => o.redis.off('ready', doubt));
+  })().finally(async () => {
+    o.redis.off('ready', doubt);
+    await progress.archiving;
+  });
   return {
     finish: async (signal) => {
       if (stopped.signal.aborted) throw new Error('the log could not be stored in time');
@@ -89,8 +101,11 @@ export function startPublisher(o: PublisherOptions): Publisher {
       finish.abort();
       await Promise.race([loop, aborted(signal)]);
       if (progress.damage !== null) throw progress.damage;
-      // The archive has all of it: the stream ends by itself in any case, if later.
-      if (!signal.aborted) return expireStream(o.redis, o.log).catch(() => undefined);
+      if (!signal.aborted) {
+        // The archive has all of it, so nobody waits for this: the stream ends by itself in any case, if later.
+        if (o.spool.bytes > 0) expireStream(o.redis, o.log).catch(() => undefined);
+        return;
+      }
       stopped.abort();
       throw new Error('the log could not be stored in time');
     },
@@ -101,46 +116,105 @@ export function startPublisher(o: PublisherOptions): Publisher {
   };
 }
 
-/** One step: the next chunk to Redis, or the next piece to the archive. `idle`: nothing to do until the spool grows. */
+/** One step: the next chunks to Redis, and a piece to the archive beside them. `idle`: nothing to do until the spool grows. */
 async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 'idle'> {
+  throwArchiveFault(progress);
   if (progress.doubtful) {
     const last = await lastLine(o.redis, o.log);
     progress.doubtful = false;
     if (last + 1 < progress.published.line) rewind(progress, last);
   }
-  await publishChunk(o, progress);
-  const whole = progress.published.offset >= o.spool.bytes;
-  const waiting = progress.published.offset - progress.archived.offset;
-  if (waiting < limits.logSegmentBytes && !(progress.finishing && whole && waiting > 0)) return whole ? 'idle' : 'busy';
-  await archivePiece(o, progress, waiting);
+  await publishChunks(o, progress);
+  const { published, archived } = progress;
+  const whole = published.offset >= o.spool.bytes;
+  const waiting = published.offset - archived.offset;
+  const ending = progress.finishing && whole;
+  if (waiting >= limits.logSegmentBytes || (ending && waiting > 0)) {
+    progress.archiving ??= archivePiece(o, progress)
+      .catch((cause: unknown) => {
+        progress.archiveFault = { cause };
+      })
+      .finally(() => {
+        progress.archiving = null;
+      });
+  }
+  // Redis holds no more than so much that the archive has not.
+  if (progress.archiving === null || !(ending || waiting >= limits.logTailBytesMax)) return whole ? 'idle' : 'busy';
+  await progress.archiving;
+  throwArchiveFault(progress);
   return 'busy';
 }
 
-async function publishChunk(o: PublisherOptions, progress: Progress): Promise<void> {
-  const { published, archived, marks } = progress;
-  if (published.offset >= o.spool.bytes) return;
-  const read = await o.spool.readFrom(published.offset, limits.logEntryBytesMax);
-  if (read.lines === 0) return;
-  const chunk = { firstLine: published.line, lines: read.lines, ndjson: read.chunk };
-  const last = await appendChunk(o.redis, o.log, { ...chunk, firstUnarchived: archived.line });
-  if (last < chunk.firstLine) return rewind(progress, last);
-  marks.push({ ...published });
-  // A repeated append may have been a shorter one before.
-  const next = Math.min(last + 1, chunk.firstLine + chunk.lines);
-  published.offset += chunk.ndjson.length - linesFrom(chunk, next).length;
-  published.line = next;
+function throwArchiveFault(progress: Progress): void {
+  const fault = progress.archiveFault;
+  progress.archiveFault = null;
+  if (fault !== null) throw fault.cause;
 }
 
-async function archivePiece(o: PublisherOptions, progress: Progress, waiting: number): Promise<void> {
-  const { archived, published } = progress;
-  const piece = await o.spool.readFrom(archived.offset, Math.min(limits.logSegmentBytes, waiting));
-  await archiveChunk(o.store, o.log, { firstLine: archived.line, lines: piece.lines, ndjson: piece.chunk });
-  archived.offset += piece.chunk.length;
-  archived.line += piece.lines;
-  const first = progress.marks.findLastIndex((mark) => mark.line <= archived.line);
+/** Some at once, in their order: of those behind one that Redis refuses it takes none either. */
+async function publishChunks(o: PublisherOptions, progress: Progress): Promise<void> {
+  const { published, archived } = progress;
+  const chunks = await nextChunks(o.spool, published);
+  const firstUnarchived = archived.line;
+  const last = chunks.length - 1;
+  const appends = chunks.map((chunk, index) => appendChunk(o.redis, o.log, { ...chunk, firstUnarchived, wake: index === last }));
+  const answers = await Promise.allSettled(appends);
+  for (const [index, answer] of answers.entries()) {
+    if (answer.status === 'rejected') throw answer.reason;
+    const chunk = chunks[index] as LogChunk;
+    const known = answer.value;
+    if (known < chunk.firstLine) return rewind(progress, known);
+    progress.marks.push({ ...published });
+    const end = chunk.firstLine + chunk.lines;
+    // A repeated append may have been a shorter one before.
+    const next = Math.min(known + 1, end);
+    published.offset += chunk.ndjson.length - (next < end ? linesFrom(chunk, next).length : 0);
+    published.line = next;
+    o.spool.forget(published.offset);
+    if (next < end) return;
+  }
+}
+
+async function nextChunks(spool: Spool, from: Position): Promise<LogChunk[]> {
+  const chunks: LogChunk[] = [];
+  let { offset, line } = from;
+  while (chunks.length < limits.logEntriesAtOnce && offset < spool.bytes) {
+    const { chunk, lines } = await spool.readFrom(offset, limits.logEntryBytesMax);
+    chunks.push({ firstLine: line, lines, ndjson: chunk });
+    offset += chunk.length;
+    line += lines;
+  }
+  return chunks;
+}
+
+async function archivePiece(o: PublisherOptions, progress: Progress): Promise<void> {
+  const from = progress.archived;
+  const to = pieceEnd(progress);
+  const bytes = to.offset - from.offset;
+  // A long log has many pieces: one room for all of them spares the garbage collector. After a fault somebody may still be sending it.
+  const room =
+    progress.room !== null && progress.room.length >= bytes
+      ? progress.room
+      : Buffer.allocUnsafeSlow(2 * bytes < limits.logSegmentBytes ? bytes : Math.max(bytes, limits.logSegmentBytes));
+  progress.room = null;
+  const ndjson = room.subarray(0, bytes);
+  await o.spool.readInto(ndjson, from.offset);
+  await archiveChunk(o.store, o.log, { firstLine: from.line, lines: to.line - from.line, ndjson });
+  progress.room = room;
+  progress.archived = to;
+  const first = progress.marks.findLastIndex((mark) => mark.line <= to.line);
   progress.marks = progress.marks.slice(Math.max(0, first));
+  const { published } = progress;
   // Redis keeps at least its newest entry, so that a reader can tell a trimmed line from one not yet written.
-  if (published.offset > limits.logTailBytesMax) await trimBefore(o.redis, o.log, Math.min(archived.line, published.line - 1));
+  if (published.offset > limits.logTailBytesMax) await trimBefore(o.redis, o.log, Math.min(to.line, published.line - 1));
+}
+
+/** Pieces end where a chunk does. */
+function pieceEnd({ archived, published, marks }: Progress): Position {
+  const most = archived.offset + limits.logSegmentBytes;
+  if (published.offset <= most) return { ...published };
+  const later = marks.filter(({ offset }) => offset > archived.offset);
+  return { ...(later.findLast(({ offset }) => offset <= most) ?? later[0] ?? published) };
 }
 
 /** A Redis that came back a second older, or empty, is given again what it has forgotten and the archive does not have. */

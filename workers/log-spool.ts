@@ -1,14 +1,14 @@
 /** The log of a running attempt on the worker's disk: what it takes is there for the publisher at its own pace. */
 import { constants, type FileHandle, open, rm } from 'node:fs/promises';
+import { limits } from '../src/job/limits.ts';
 import { BuilderError } from '../src/service/errors.ts';
 import { diskFault } from './disk-fault.ts';
+import { createSpoolWindow } from './spool-window.ts';
 
 export interface SpoolRead {
   /** Whole lines, each ended by a newline; or one cut, which stands for its lines. */
   chunk: Buffer;
   lines: number;
-  /** The number of the first line; of the one that comes next where the chunk is empty. */
-  firstLine: number;
 }
 
 export interface Spool {
@@ -22,6 +22,10 @@ export interface Spool {
   append(ndjson: Buffer, lines: number): Promise<void>;
   /** Whole lines from an offset at which a line begins: at most `maxBytes`, but one line at least where there is one. */
   readFrom(offset: number, maxBytes: number): Promise<SpoolRead>;
+  /** As many bytes as there is room for, which must be there. */
+  readInto(room: Buffer, offset: number): Promise<void>;
+  /** What lies before an offset is read again only after a fault: it need not be kept in memory. */
+  forget(offset: number): void;
   /** Resolves at the next append or when the spool is closed. */
   grown(): Promise<void>;
   /** Resolves once everything asked for is done. */
@@ -40,6 +44,7 @@ export async function openSpool(path: string): Promise<Spool> {
   });
   const size = { bytes: 0, lines: 0 };
   const growth = createGrowth();
+  const window = createSpoolWindow({ bytesMax: limits.logWindowBytes, rangeBytes: limits.logEntryBytesMax / 2 });
   let last: Promise<void> = Promise.resolve();
   let closing: Promise<void> | null = null;
   const appendOne = async (ndjson: Buffer, lines: number): Promise<void> => {
@@ -48,6 +53,7 @@ export async function openSpool(path: string): Promise<Spool> {
     } catch (cause) {
       throw diskFault(cause, `append to the log's file ${path}`);
     }
+    window.add({ offset: size.bytes, ndjson, lines, isCut: cutOf(ndjson) !== null });
     size.bytes += ndjson.length;
     size.lines += lines;
     growth.tell();
@@ -55,6 +61,12 @@ export async function openSpool(path: string): Promise<Spool> {
   const close = (): Promise<void> => {
     closing ??= last.then(() => file.close()).finally(() => growth.tell());
     return closing;
+  };
+  const readInto = (room: Buffer, offset: number): Promise<void> => readAt(file, room, { path, offset, end: size.bytes });
+  const bytesAt = async (offset: number, bytes: number): Promise<Buffer> => {
+    const room = Buffer.allocUnsafeSlow(bytes);
+    await readInto(room, offset);
+    return room;
   };
   return {
     get bytes() {
@@ -70,10 +82,17 @@ export async function openSpool(path: string): Promise<Spool> {
       return done;
     },
     readFrom: async (offset, maxBytes) => {
-      if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0, firstLine: size.lines + 1 };
-      const chunk = upToCut(await readLines(file, { path, offset, maxBytes, end: size.bytes }));
-      return { chunk, lines: countLines(chunk), firstLine: firstLineOf(chunk, path) };
+      if (offset >= size.bytes) return { chunk: Buffer.alloc(0), lines: 0 };
+      const range = window.from(offset, maxBytes);
+      if (range !== null)
+        return { chunk: range.parts === null ? await bytesAt(offset, range.bytes) : joined(range.parts), lines: range.lines };
+      // In the middle of a part, or at one that is too long: up to where the next one begins, if no sooner.
+      const most = Math.min(maxBytes, window.nextAfter(offset) - offset);
+      const chunk = untilCut(await readLines(file, { path, offset, maxBytes: most, end: size.bytes }));
+      return { chunk, lines: countLines(chunk) };
     },
+    readInto,
+    forget: window.forget,
     grown: () => (closing === null ? growth.next() : Promise.resolve()),
     close,
     remove: async () => {
@@ -122,20 +141,27 @@ interface Reading {
 async function readLines(file: FileHandle, { path, offset, maxBytes, end }: Reading): Promise<Buffer> {
   for (let wanted = Math.max(1, maxBytes); ; wanted *= 2) {
     const room = Buffer.allocUnsafe(Math.min(wanted, end - offset));
-    let filled = 0;
-    while (filled < room.length) {
-      const { bytesRead } = await file.read(room, filled, room.length - filled, offset + filled);
-      if (bytesRead === 0) throw damaged(path, `${end} bytes`, `${offset + filled}`);
-      filled += bytesRead;
-    }
+    await readAt(file, room, { path, offset, end });
     const lineEnd = room.lastIndexOf(NEWLINE) + 1;
     if (lineEnd > 0) return room.subarray(0, lineEnd);
     if (room.length === end - offset) throw damaged(path, 'a newline at its end', 'none');
   }
 }
 
+async function readAt(file: FileHandle, room: Buffer, { path, offset, end }: Omit<Reading, 'maxBytes'>): Promise<void> {
+  for (let filled = 0; filled < room.length; ) {
+    const { bytesRead } = await file.read(room, filled, room.length - filled, offset + filled);
+    if (bytesRead === 0) throw damaged(path, `${end} bytes`, `${offset + filled}`);
+    filled += bytesRead;
+  }
+}
+
+function joined(parts: Buffer[]): Buffer {
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+}
+
 /** A cut is a chunk of its own. Newlines within a line's text are escaped, so what looks like one is one. */
-function upToCut(chunk: Buffer): Buffer {
+function untilCut(chunk: Buffer): Buffer {
   if (cutOf(chunk) !== null) return chunk.subarray(0, chunk.indexOf(NEWLINE) + 1);
   const before = chunk.indexOf('\n{"cut":');
   return before < 0 ? chunk : chunk.subarray(0, before + 1);
@@ -152,12 +178,6 @@ function countLines(chunk: Buffer): number {
   let lines = 0;
   for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, at + 1)) lines += 1;
   return lines;
-}
-
-function firstLineOf(chunk: Buffer, path: string): number {
-  const match = /^\{(?:"line":|"cut":\{"from":)(\d+),/.exec(chunk.toString('latin1', 0, 32));
-  if (match === null) throw damaged(path, 'lines with their numbers', JSON.stringify(chunk.toString('latin1', 0, 32)));
-  return Number(match[1]);
 }
 
 /** A script can reach the file where nothing keeps it in its folder; then its log is spoilt, and nothing else. */

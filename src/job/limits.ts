@@ -59,6 +59,10 @@ export const limits = {
   logTailKeptBytes: 4 * MIB,
   /** A longer line of log is stored in pieces marked as continued, so a line cannot fill memory. */
   logLineBytesMax: 256 * KIB,
+  /** What a worker holds in memory of one log until Redis has it: enough for some entries on their way; a longer queue is on its disk. */
+  logWindowBytes: 2 * MIB,
+  /** Entries of one log on their way to Redis at a time: the next is there when the answer to the last one is. */
+  logEntriesAtOnce: 4,
   /** One stream entry: large enough for throughput, small enough for latency and Redis. */
   logEntryBytesMax: 128 * KIB,
   /** Redis holds at most about this much of one log; older lines are in the store. */

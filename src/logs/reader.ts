@@ -5,8 +5,8 @@ import type { LogEnd } from '../job/log-entry.ts';
 import type { RunResult } from '../job/run.ts';
 import type { Redis } from '../redis/connection.ts';
 import { nextArchivedLine, readArchived } from './archive.ts';
-import { type LogChunk, type LogId, linesFrom, readChunks } from './stream.ts';
-import type { WakeUps } from './wake-ups.ts';
+import { type LogChunk, type LogId, linesFrom, readChunks, readNextChunks } from './stream.ts';
+import type { Follower, WakeUps } from './wake-ups.ts';
 
 /** Still open; ended without a result, so that another attempt follows; or ended with the run's result. */
 export type AttemptState = 'open' | 'ended' | RunResult;
@@ -15,6 +15,7 @@ export interface LogSource {
   redis: Redis;
   store: Store;
   wakeUps: WakeUps;
+  /** Asks over the connection `redis`, at once. */
   endOf: (log: LogId) => Promise<AttemptState>;
 }
 
@@ -54,11 +55,35 @@ export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerato
         return;
       }
       if (!o.follow) return;
-      await follower.wait(limits.followPollMs, o.signal);
+      for (
+        let chunks = await newest(source, o, { follower, line });
+        chunks.length > 0;
+        chunks = await newest(source, o, { follower, line })
+      ) {
+        for (const chunk of chunks) {
+          yield chunk.ndjson;
+          line = chunk.firstLine + chunk.lines;
+        }
+        if (o.signal.aborted) return;
+      }
     }
   } finally {
     follower.close();
   }
+}
+
+/**
+ * What the next wake-up is about, mostly: further lines of an attempt that is open still. Empty where it may be anything else. Both
+ * questions go at once, and Redis answers them in their order: a log whose end is known has been read before it ended.
+ */
+async function newest(source: LogSource, o: ReadOptions, at: { follower: Follower; line: number }): Promise<LogChunk[]> {
+  await at.follower.wait(limits.followPollMs, o.signal);
+  if (o.signal.aborted) return [];
+  const [end, chunks] = await Promise.all([source.endOf(o.log), readNextChunks(source.redis, o.log, at.line, CHUNKS_AT_ONCE)]);
+  if (end !== 'open') return [];
+  // There may be more at once.
+  if (chunks.length === CHUNKS_AT_ONCE) at.follower.again();
+  return chunks;
 }
 
 async function readFrom(source: LogSource, log: LogId, line: number, end: AttemptState): Promise<LogChunk[]> {

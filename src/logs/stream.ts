@@ -24,25 +24,31 @@ export interface LogChunk {
 
 const KEY_OF = (log: LogId): string => keys.log(log.run, log.attempt, log.claim);
 
-/** KEYS stream, wake-ups. ARGV first line, lines, NDJSON, first line not archived, run, life of the stream (ms), wake-ups at most → last line */
+/** KEYS stream, wake-ups. ARGV first line, lines, NDJSON, first line not archived, run or '', life of the stream (ms), wake-ups at most → last line */
 const appendScript = script(`
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local last = 0
 if newest then last = tonumber(string.match(newest[1], '^%d+')) + tonumber(newest[2][2]) - 1 end
 local first = tonumber(ARGV[1])
+if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'r', ARGV[5]) end
 if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then return last end
 redis.call('XADD', KEYS[1], ARGV[1] .. '-0', 'n', ARGV[2], 'd', ARGV[3])
 if not newest then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'r', ARGV[5])
 return first + ARGV[2] - 1
 `);
 
+export interface Appending extends LogChunk {
+  firstUnarchived?: number;
+  /** False: more is sent at once, whose last chunk wakes. */
+  wake?: boolean;
+}
+
 /**
- * Appends lines and wakes followers, unless Redis has the first of them already, or lacks lines before it that are not archived
- * either (`firstUnarchived` is the first such line). Resolves with the last line that Redis has now.
+ * Appends lines, unless Redis has the first of them already, or lacks lines before it that are not archived either
+ * (`firstUnarchived` is the first such line), and wakes followers. Resolves with the last line that Redis has now.
  */
-export async function appendChunk(redis: Redis, log: LogId, chunk: LogChunk & { firstUnarchived?: number }): Promise<number> {
-  const args = [chunk.firstLine, chunk.lines, chunk.ndjson, chunk.firstUnarchived ?? 1, log.run];
+export async function appendChunk(redis: Redis, log: LogId, chunk: Appending): Promise<number> {
+  const args = [chunk.firstLine, chunk.lines, chunk.ndjson, chunk.firstUnarchived ?? 1, chunk.wake === false ? '' : log.run];
   const bounds = [limits.logStreamTtlMs, limits.wakeEntriesMax];
   return Number(await runScript(redis, appendScript, [KEY_OF(log), keys.wake(shardOf(log.run))], [...args, ...bounds]));
 }
@@ -73,16 +79,27 @@ export async function readChunks(redis: Redis, log: LogId, line: number, count: 
   if (start === undefined) return { kind: (await redis.xlen(KEY_OF(log))) > 0 ? 'trimmed' : 'none' };
   // Where a later entry follows, Redis once came back without the lines between: the archive has them.
   if (lineOfId(start[0]) + Number(start[1][1]) <= line) return { kind: (await lastLine(redis, log)) >= line ? 'trimmed' : 'not-yet' };
-  const entries = await redis.xrangeBuffer(KEY_OF(log), start[0], '+', 'COUNT', count);
+  const chunks = await entriesFrom(redis, log, start[0], count);
   // The entry may have been trimmed between the two questions; what came behind it would pass for what was asked.
-  if (entries[0]?.[0].toString() !== start[0]) return { kind: 'trimmed' };
-  const chunks = entries.map(([id, fields]) => ({
-    firstLine: lineOfId(id.toString()),
+  return chunks[0]?.firstLine === lineOfId(start[0]) ? { kind: 'chunks', chunks } : { kind: 'trimmed' };
+}
+
+/** As readChunks with one question alone: for a line that an entry begins with. Empty where none does, or none yet. */
+export async function readNextChunks(redis: Redis, log: LogId, line: number, count: number): Promise<LogChunk[]> {
+  const chunks = await entriesFrom(redis, log, `${line}-0`, count);
+  return chunks[0]?.firstLine === line ? chunks : [];
+}
+
+/** Only such as follow one another. */
+async function entriesFrom(redis: Redis, log: LogId, id: string, count: number): Promise<LogChunk[]> {
+  const entries = await redis.xrangeBuffer(KEY_OF(log), id, '+', 'COUNT', count);
+  const chunks = entries.map(([at, fields]) => ({
+    firstLine: lineOfId(at.toString()),
     lines: Number(fields[1]?.toString()),
     ndjson: fields[3] ?? Buffer.alloc(0),
   }));
   const gap = chunks.findIndex((one, index) => index > 0 && one.firstLine !== endOf(chunks[index - 1] as LogChunk));
-  return { kind: 'chunks', chunks: gap < 0 ? chunks : chunks.slice(0, gap) };
+  return gap < 0 ? chunks : chunks.slice(0, gap);
 }
 
 function endOf({ firstLine, lines }: LogChunk): number {

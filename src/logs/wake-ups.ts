@@ -6,6 +6,8 @@ import { keys } from '../redis/keys.ts';
 export interface Follower {
   /** Resolves at the next wake-up since the last call, at once if one came in between; in any case after a time, or when aborted. */
   wait(timeoutMs: number, signal: AbortSignal): Promise<void>;
+  /** The next wait is none. */
+  again(): void;
   close(): void;
 }
 
@@ -74,6 +76,9 @@ function createFollower(followers: Map<string, Set<() => void>>, run: string): F
       resume = null;
       signal.removeEventListener('abort', wake);
       pending = false;
+    },
+    again: () => {
+      pending = true;
     },
     close: () => {
       ofRun.delete(wake);

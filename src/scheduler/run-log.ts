@@ -6,7 +6,9 @@ import type { RunRecord, RunResult } from '../job/run.ts';
 import { type AttemptState, readLog } from '../logs/reader.ts';
 import type { LogId } from '../logs/stream.ts';
 import type { Queues } from '../queue/queues.ts';
-import { readRecord } from '../queue/records.ts';
+import { AttemptStart, readRecord } from '../queue/records.ts';
+import type { Redis } from '../redis/connection.ts';
+import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
 import type { ServerContext } from './server-context.ts';
 
@@ -56,11 +58,20 @@ export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions)
 
 /** How an attempt stands, for whoever reads its log. */
 export async function attemptState(queues: Queues, log: LogId): Promise<AttemptState> {
+  // Asked at every wake-up of every follower.
+  if (await isAttemptOpen(queues.redis, log)) return 'open';
   const record = await readRecord(queues.redis, log.run);
   if (record === null) return 'ended';
   if (record.result !== null) return record.result.attempt === log.attempt && record.result.claim === log.claim ? record.result : 'ended';
   const attempt = record.attempts.find((one) => one.number === log.attempt && one.claim === log.claim);
   return attempt !== undefined && attempt.outcome === null && record.attempts.at(-1) === attempt ? 'open' : 'ended';
+}
+
+/** Whether an attempt is the newest of its run and has no end: a few fields tell, of a record that may be large. */
+async function isAttemptOpen(redis: Redis, { run, attempt, claim }: LogId): Promise<boolean> {
+  const [newest, start, end, result] = await redis.hmget(keys.run(run), 'n', `a${attempt}`, `e${attempt}`, 'result');
+  if (Number(newest) !== attempt || end !== null || result !== null) return false;
+  return AttemptStart.parse(JSON.parse(start ?? 'null')).claim === claim;
 }
 
 function nextLog(record: RunRecord, shown: number, wanted: number | null): LogId | null {

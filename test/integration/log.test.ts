@@ -56,7 +56,7 @@ const states = new Map<string, AttemptState>();
 const endOf = async (log: LogId): Promise<AttemptState> => states.get(log.run) ?? 'open';
 
 /** The worker's side of one attempt's log, as workers/attempt-log.ts puts it together. */
-async function openLog(cap?: Cap): Promise<Writer> {
+async function openLog(cap?: Cap, into: Store = store): Promise<Writer> {
   const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
   const spool = await openSpool(`${temp.path}/${log.run}.ndjson`);
   const splitter = createLineSplitter({
@@ -64,7 +64,7 @@ async function openLog(cap?: Cap): Promise<Writer> {
     write: (ndjson, lines) => spool.append(ndjson, lines),
     ...(cap === undefined ? {} : { cap }),
   });
-  const publisher = startPublisher({ redis: connection, store, spool, log, logger });
+  const publisher = startPublisher({ redis: connection, store: into, spool, log, logger });
   return {
     log,
     push: (source, text) => splitter.push(source, Buffer.from(text)),
@@ -358,6 +358,25 @@ describe('while Redis is away', () => {
     expect(textsOf(await read(writer.log))).toBe(text);
   });
 
+  it('a log that is longer than what the worker holds in memory is read again from its disk', async () => {
+    const writer = await openLog();
+    await writer.push('stdout', 'before\n');
+    await until(async () => textsOf(await read(writer.log)) === 'before\n', 'the first line');
+    await redis.kill();
+    const expected = ['before\n'];
+    // Short ones, some larger than an entry of the stream, and a line that is larger alone.
+    for (let n = 0; Buffer.byteLength(expected.join('')) < 2 * limits.logWindowBytes; n += 1) {
+      const text =
+        n % 50 === 7 ? `${n}\n`.repeat(4_000) : n === 60 ? `${'y'.repeat(200_000)}\n` : `line ${n} ${'z'.repeat(900)}\n`.repeat(20);
+      expected.push(text);
+      await writer.push('stdout', text);
+    }
+    await redis.start();
+    const { log: digest } = await writer.finish();
+    expect(digest.sha256).toBe(sha256(expected.join('')));
+    expect(textsOf(await read(writer.log)) === expected.join('')).toBe(true);
+  });
+
   it('and back empty, the log goes on from what the worker still has', async () => {
     const writer = await openLog();
     await writer.push('stdout', 'one\ntwo\n');
@@ -368,5 +387,26 @@ describe('while Redis is away', () => {
     await writer.push('stdout', 'three\n');
     await writer.finish();
     expect(textsOf(await read(writer.log))).toBe('one\ntwo\nthree\n');
+  });
+});
+
+describe('while the store is away', () => {
+  it('lines are seen all the same, Redis holds no more than its part, and the archive is whole when it is back', async () => {
+    let away = true;
+    const failing: Store = {
+      ...store,
+      putDocument: (key, content) => (away ? Promise.reject(new Error('away')) : store.putDocument(key, content)),
+    };
+    const writer = await openLog(undefined, failing);
+    const block = `${'0123456789abcdef'.repeat(6)}\n`.repeat(8_000);
+    for (let n = 0; n < 14; n += 1) await writer.push('stdout', block);
+    await until(async () => (await read(writer.log)).length > 8_000, 'the first lines to be seen');
+    const finished = writer.finish();
+    expect(await connection.memory('USAGE', keys.log(writer.log.run, 1, 'c'), 'SAMPLES', 0)).toBeLessThan(2 * limits.logTailBytesMax);
+    away = false;
+    const { log: digest } = await finished;
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    expect(sha256(textsOf(await read(writer.log)))).toBe(digest.sha256);
+    expect(digest.sha256).toBe(sha256(block.repeat(14)));
   });
 });
