@@ -9,5 +9,7 @@ import { runsFigures } from './figures/runs.ts';
 import { startFigures } from './figures/start.ts';
 
 export function figures(size: Size): Figure[] {
-  return [runsFigures, startFigures, logsFigures, artifactFigures, manyArtifactsFigures, queueFigures, costFigures].flatMap((of) => of(size));
+  return [runsFigures, startFigures, logsFigures, artifactFigures, manyArtifactsFigures, queueFigures, costFigures].flatMap((of) =>
+    of(size),
+  );
 }

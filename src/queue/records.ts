@@ -74,7 +74,7 @@ export async function claimAttempt(redis: Redis, { id, platform, token, attempts
   )) as [string, string | number | undefined, string | undefined, string[] | undefined];
   switch (kind) {
     case 'run': {
-      const record = parseRecord(pairs(flat ?? []));
+      const record = parseRecord(id, pairs(flat ?? []));
       return record === null ? { kind: 'gone' } : { kind, attempt: Number(value), retries: Number(retries), record };
     }
     case 'dead':
