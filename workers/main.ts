@@ -9,6 +9,7 @@ import { checkName } from '../src/job/names.ts';
 import { connect, waitForRedis } from '../src/redis/connection.ts';
 import { readWorkerConfig, type WorkerConfig } from '../src/service/config.ts';
 import { asBuilderError, BuilderError } from '../src/service/errors.ts';
+import { collectLessOften } from '../src/service/garbage.ts';
 import { aborted, createLifecycle, pause } from '../src/service/lifecycle.ts';
 import { createLogger } from '../src/service/logger.ts';
 import { version } from '../src/service/version.ts';
@@ -50,6 +51,7 @@ interface Flags {
   idleExitMs: number | null;
 }
 
+collectLessOften();
 try {
   const flags = readFlags(process.argv.slice(3));
   if (flags !== null) await work(flags, readWorkerConfig());

@@ -11,6 +11,7 @@ import { startServerDuties } from '../queue/server-duties.ts';
 import { connect, waitForRedis } from '../redis/connection.ts';
 import { readServerConfig, type ServerConfig } from '../service/config.ts';
 import { asBuilderError, BuilderError, oneLine } from '../service/errors.ts';
+import { collectLessOften } from '../service/garbage.ts';
 import { aborted, createLifecycle } from '../service/lifecycle.ts';
 import { createLogger } from '../service/logger.ts';
 import { version } from '../service/version.ts';
@@ -24,6 +25,7 @@ Answers producers over HTTP, submits what is due, looks after runs whose worker 
 one store. Configured by environment: BUILDER_REDIS_URL, BUILDER_STORE, BUILDER_S3_…, BUILDER_HOST, BUILDER_PORT,
 BUILDER_ALLOWED_HOSTS, BUILDER_BOOTSTRAP_TOKEN, BUILDER_LOG_LEVEL; each also as …_FILE.`;
 
+collectLessOften();
 try {
   if (!helped(process.argv.slice(3))) await serve(readServerConfig());
 } catch (thrown) {
@@ -49,7 +51,7 @@ async function serve(config: ServerConfig): Promise<void> {
     if (found === undefined) return;
     const store: Store = found;
     life.onRelease('store', () => store.close());
-    const wakeUps = createWakeUps(connect(config.redisUrl, 'patient'));
+    const wakeUps = createWakeUps(connect(config.redisUrl, 'patient'), queues.redis);
     life.onRelease('wake-ups', wakeUps.close);
     const scripts = (text: string) => storeScript(store, text);
     const duties = startServerDuties({ queues, storeScript: scripts });

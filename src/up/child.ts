@@ -39,15 +39,21 @@ export function startChild(o: ChildOptions): Child {
   const stopping = new AbortController();
   let running: ChildProcess | null = null;
   const first = outcomeOfStart();
+  let wasReady = !o.tells;
   const loop = (async (): Promise<void> => {
     for (let pauseMs = RESTART_MS; !stopping.signal.aborted; pauseMs = Math.min(2 * pauseMs, RESTART_MS_MAX)) {
       const startedMs = performance.now();
-      const child = start(o, (said) => first.ready(said));
+      const child = start(o, (said) => {
+        wasReady = true;
+        first.ready(said);
+      });
       running = child;
       const how = await ended(child, o);
       running = null;
       if (stopping.signal.aborted) return;
       first.failed(new BuilderError('bad-config', `expected ${o.name} to start, got: ${await lastWords(o.logFile)}`));
+      // What could not start once is told, and nothing else comes of it.
+      if (!wasReady) return;
       if (performance.now() - startedMs > STABLE_MS) pauseMs = RESTART_MS;
       o.logger.warn({ child: o.name, how, pauseMs }, 'it ended; starting it again');
       await pause(pauseMs, stopping.signal);

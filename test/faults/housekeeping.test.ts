@@ -69,7 +69,7 @@ async function traces(): Promise<Record<string, number>> {
 
 /** Neither kept of a run for its history, nor BullMQ's bounded lists, nor ending by themselves. */
 async function lastingKeys(): Promise<string[]> {
-  const all = (await pool.client.keys('*')).filter((key) => !/:b:run:|\}:run-test:[0-9a-f-]{36}$/.test(key));
+  const all = (await pool.client.keys('*')).filter((key) => !/:b:run:|:b:run-ids:|\}:run-test:[0-9a-f-]{36}$/.test(key));
   const lives = await Promise.all(all.map((key) => pool.client.pttl(key)));
   return all.filter((_, index) => lives[index] === -1).filter((key) => !/runs:outcome:|:wake$|:events$/.test(key));
 }

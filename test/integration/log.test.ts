@@ -34,7 +34,7 @@ beforeAll(async () => {
   redis = await startRedis();
   connection = connect(redis.url, 'patient');
   store = await openFolderStore(`${temp.path}/store`);
-  wakeUps = createWakeUps(connect(redis.url, 'patient'));
+  wakeUps = createWakeUps(connect(redis.url, 'patient'), connection);
 });
 
 afterAll(async () => {

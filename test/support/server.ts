@@ -43,7 +43,7 @@ export async function startServer(): Promise<TestServer> {
   const logger = createLogger('test', 'silent');
   const token = `bootstrap-${randomUUID()}`;
   const queues: Queues = openQueues({ redisUrl: redis.url, logger, sealLog: (log) => sealLog(queues.redis, store, log) });
-  const wakeUps = createWakeUps(connect(redis.url, 'patient'));
+  const wakeUps = createWakeUps(connect(redis.url, 'patient'), queues.redis);
   const store = await openFolderStore(folder.path);
   const stopping = new AbortController();
   const config: ServerConfig = {
