@@ -1,5 +1,7 @@
 /** The log of a running attempt on the worker's disk: what it takes is there for the publisher at its own pace. */
-import { constants, type FileHandle, open, rm } from 'node:fs/promises';
+import { closeSync, constants, openSync, read, write } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { limits } from '../src/job/limits.ts';
 import { BuilderError } from '../src/service/errors.ts';
 import { diskFault } from './disk-fault.ts';
@@ -39,9 +41,7 @@ const NEWLINE = 0x0a;
 /** Makes the file, which must not be there yet. */
 export async function openSpool(path: string): Promise<Spool> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  const file = await open(path, flags, 0o600).catch((cause: unknown) => {
-    throw diskFault(cause, `make the log's file ${path}`);
-  });
+  const file = openNew(path, flags);
   const size = { bytes: 0, lines: 0 };
   const growth = createGrowth();
   const window = createSpoolWindow({ bytesMax: limits.logWindowBytes, rangeBytes: limits.logEntryBytesMax / 2 });
@@ -59,10 +59,19 @@ export async function openSpool(path: string): Promise<Spool> {
     growth.tell();
   };
   const close = (): Promise<void> => {
-    closing ??= last.then(() => file.close()).finally(() => growth.tell());
+    // A number that is closed may soon be another file's.
+    closing ??= Promise.allSettled([last, ...reads])
+      .then(() => closeSync(file))
+      .finally(() => growth.tell());
     return closing;
   };
-  const readInto = (room: Buffer, offset: number): Promise<void> => readAt(file, room, { path, offset, end: size.bytes });
+  const reads = new Set<Promise<void>>();
+  const readInto = async (room: Buffer, offset: number): Promise<void> => {
+    if (closing !== null) throw new BuilderError('internal', `expected an open log, got the closed ${path}`);
+    const reading = readAt(file, room, { path, offset, end: size.bytes });
+    reads.add(reading);
+    await reading.finally(() => reads.delete(reading));
+  };
   const bytesAt = async (offset: number, bytes: number): Promise<Buffer> => {
     const room = Buffer.allocUnsafeSlow(bytes);
     await readInto(room, offset);
@@ -88,7 +97,7 @@ export async function openSpool(path: string): Promise<Spool> {
         return { chunk: range.parts === null ? await bytesAt(offset, range.bytes) : joined(range.parts), lines: range.lines };
       // In the middle of a part, or at one that is too long: up to where the next one begins, if no sooner.
       const most = Math.min(maxBytes, window.nextAfter(offset) - offset);
-      const chunk = untilCut(await readLines(file, { path, offset, maxBytes: most, end: size.bytes }));
+      const chunk = untilCut(await readLines(readInto, { path, offset, maxBytes: most, end: size.bytes }));
       return { chunk, lines: countLines(chunk) };
     },
     readInto,
@@ -123,9 +132,21 @@ function createGrowth(): { next(): Promise<void>; tell(): void } {
   };
 }
 
-async function writeAt(file: FileHandle, content: Buffer, offset: number): Promise<void> {
+const readFd = promisify(read);
+const writeFd = promisify(write);
+
+/** Synchronous, as run-folder.ts. */
+function openNew(path: string, flags: number): number {
+  try {
+    return openSync(path, flags, 0o600);
+  } catch (cause) {
+    throw diskFault(cause, `make the log's file ${path}`);
+  }
+}
+
+async function writeAt(file: number, content: Buffer, offset: number): Promise<void> {
   for (let done = 0; done < content.length; ) {
-    done += (await file.write(content, done, content.length - done, offset + done)).bytesWritten;
+    done += (await writeFd(file, content, done, content.length - done, offset + done)).bytesWritten;
   }
 }
 
@@ -138,19 +159,19 @@ interface Reading {
 }
 
 /** Reads more, twice as much each time, until there is a newline in it. */
-async function readLines(file: FileHandle, { path, offset, maxBytes, end }: Reading): Promise<Buffer> {
+async function readLines(readInto: Spool['readInto'], { path, offset, maxBytes, end }: Reading): Promise<Buffer> {
   for (let wanted = Math.max(1, maxBytes); ; wanted *= 2) {
     const room = Buffer.allocUnsafe(Math.min(wanted, end - offset));
-    await readAt(file, room, { path, offset, end });
+    await readInto(room, offset);
     const lineEnd = room.lastIndexOf(NEWLINE) + 1;
     if (lineEnd > 0) return room.subarray(0, lineEnd);
     if (room.length === end - offset) throw damaged(path, 'a newline at its end', 'none');
   }
 }
 
-async function readAt(file: FileHandle, room: Buffer, { path, offset, end }: Omit<Reading, 'maxBytes'>): Promise<void> {
+async function readAt(file: number, room: Buffer, { path, offset, end }: Omit<Reading, 'maxBytes'>): Promise<void> {
   for (let filled = 0; filled < room.length; ) {
-    const { bytesRead } = await file.read(room, filled, room.length - filled, offset + filled);
+    const { bytesRead } = await readFd(file, room, filled, room.length - filled, offset + filled);
     if (bytesRead === 0) throw damaged(path, `${end} bytes`, `${offset + filled}`);
     filled += bytesRead;
   }

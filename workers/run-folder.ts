@@ -1,6 +1,6 @@
 /** The folder of one attempt: the script's own part, fresh, with its inputs in place, and beside it what is the worker's. */
-import { createWriteStream } from 'node:fs';
-import { chmod, lstat, mkdir, rmdir, unlink, writeFile } from 'node:fs/promises';
+import { createWriteStream, lstatSync, mkdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -51,15 +51,15 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
     scriptPath: join(home, SCRIPT_NAME),
     ...pathsIn(root),
     remove: async () => {
-      // Whatever else lies there, or where something else is in their place.
-      await removeUsual(folder).catch(() => removeTree(root));
+      if (!removeUsual(folder)) await removeTree(root);
     },
   };
   try {
-    await mkdir(home, { recursive: true, mode: 0o700 });
-    await mkdir(folder.tmp, { mode: 0o700 });
-    await placeInputs(home, o);
-    await writeFile(folder.scriptPath, o.script, { mode: 0o755, flag: 'wx' });
+    // Synchronous: each of these costs less than its way through the thread pool.
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+    for (const path of [home, folder.tmp]) mkdirSync(path, { mode: 0o700 });
+    if (o.inputs.length > 0) await placeInputs(home, o);
+    writeFileSync(folder.scriptPath, o.script, { mode: 0o755, flag: 'wx' });
   } catch (cause) {
     await folder.remove().catch(() => undefined);
     throw diskFault(cause, `prepare the folder of the run ${root}`);
@@ -67,13 +67,22 @@ export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
   return folder;
 }
 
-/** By its names what is there where a script has left nothing, so that nothing is looked for. Throws where there is more. */
-async function removeUsual({ root, home, tmp, scriptPath, spoolPath, notePath }: RunFolder): Promise<void> {
-  // A script without a sandbox may have put a link in the place of its folder.
-  if (!(await lstat(home)).isDirectory()) throw new Error('no folder');
-  const gone = await Promise.allSettled([unlink(scriptPath).then(() => rmdir(home)), rmdir(tmp), unlink(spoolPath), unlink(notePath)]);
-  for (const one of gone) if (one.status === 'rejected') throw one.reason;
-  await rmdir(root);
+/**
+ * By its names what is there where a script has left nothing, so that nothing is looked for; false where there is more, or a log so long that
+ * removing it takes a while.
+ */
+function removeUsual({ root, home, tmp, scriptPath, spoolPath, notePath }: RunFolder): boolean {
+  try {
+    // A script without a sandbox may have put a link in the place of its folder.
+    if (!lstatSync(home).isDirectory() || lstatSync(spoolPath).size > limits.logEntryBytesMax) return false;
+    unlinkSync(scriptPath);
+    for (const folder of [home, tmp]) rmdirSync(folder);
+    for (const file of [spoolPath, notePath]) unlinkSync(file);
+    rmdirSync(root);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function pathsIn(root: string): Pick<RunFolder, 'home' | 'tmp' | 'spoolPath' | 'notePath' | 'cgroupsPath'> {
