@@ -8,7 +8,6 @@ import { after, type Ended, endOfScript } from './end-of-script.ts';
 import { diskUsage } from './limits/disk-usage.ts';
 import type { ProcessLimits } from './limits/limiter.ts';
 import { type Output, readOutputs, type TakeOutput } from './read-output.ts';
-import { createOutputPipes, type OutputPipes } from './sandbox/output-pipes.ts';
 import type { Sandbox, StartedScript } from './sandbox/sandbox.ts';
 
 export interface Execution {
@@ -56,15 +55,13 @@ export interface Executed {
 /** Resolves when nothing of the run is alive. Rejects for faults of builder, and with what `onOutput` threw; nothing lives then either. */
 export type Executor = (execution: Execution) => Promise<Executed>;
 
-/** `folder` is the worker's own. */
-export function createExecutor(sandbox: Sandbox, folder: string): Executor {
-  const pipes = createOutputPipes(folder);
-  return (execution) => execute(sandbox, pipes, execution);
+export function createExecutor(sandbox: Sandbox): Executor {
+  return (execution) => execute(sandbox, execution);
 }
 
-async function execute(sandbox: Sandbox, pipes: OutputPipes, execution: Execution): Promise<Executed> {
+async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed> {
   if (execution.cancel.aborted) return { exitCode: null, signal: null, ended: 'cancelled', killed: [], outputHeld: false, diskFull: false };
-  const { started, outputs } = await start(sandbox, pipes, execution);
+  const { started, outputs } = await start(sandbox, execution);
   const kill = new AbortController();
   const finished = started.finish(kill.signal);
   finished.catch(() => undefined);
@@ -104,29 +101,19 @@ function whenAborted(signal: AbortSignal | undefined, act: () => void): () => vo
   return () => signal?.removeEventListener('abort', act);
 }
 
-async function start(sandbox: Sandbox, pipes: OutputPipes, execution: Execution): Promise<{ started: StartedScript; outputs: Output[] }> {
-  const [stdout, stderr] = await pipes.takeTwo();
-  try {
-    const started = await sandbox.start({
-      argv: limited(argvOf(execution.script), execution.processLimits),
-      enter: execution.enter ?? [],
-      script: execution.script,
-      folder: execution.folder,
-      tmp: execution.tmp,
-      env: checkedEnvironment(execution),
-      mark: execution.mark,
-      network: execution.network ?? 'on',
-      hide: execution.hide ?? [dirname(dirname(execution.folder))],
-      stdout: stdout.writeEnd,
-      stderr: stderr.writeEnd,
-    });
-    return { started, outputs: readOutputs({ stdout, stderr }, execution.onOutput) };
-  } catch (cause) {
-    for (const { readEnd } of [stdout, stderr]) closeSync(readEnd);
-    throw cause;
-  } finally {
-    for (const { writeEnd } of [stdout, stderr]) closeSync(writeEnd);
-  }
+async function start(sandbox: Sandbox, execution: Execution): Promise<{ started: StartedScript; outputs: Output[] }> {
+  const started = await sandbox.start({
+    argv: limited(argvOf(execution.script), execution.processLimits),
+    enter: execution.enter ?? [],
+    script: execution.script,
+    folder: execution.folder,
+    tmp: execution.tmp,
+    env: checkedEnvironment(execution),
+    mark: execution.mark,
+    network: execution.network ?? 'on',
+    hide: execution.hide ?? [dirname(dirname(execution.folder))],
+  });
+  return { started, outputs: readOutputs(started, execution.onOutput) };
 }
 
 /** Synchronous: two bytes of a file that was just written cost less than a way through the thread pool. */

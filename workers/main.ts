@@ -96,7 +96,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     const context = {
       redis,
       store,
-      execute: createExecutor(sandbox, folder.path),
+      execute: createExecutor(sandbox),
       limiter,
       running,
       workDir: folder.path,

@@ -1,7 +1,6 @@
 /** Reads both pipes of a script's output to their ends, in the order in which the kernel says that something has come. */
 import { Socket } from 'node:net';
 import { limits } from '../src/job/limits.ts';
-import type { OutputPipe } from './sandbox/output-pipes.ts';
 
 export interface Output {
   /** Rejects with what the taker of the output threw. */
@@ -16,14 +15,14 @@ export interface Output {
 /** Called at once with what has come; where it returns a promise, no more than limits.outputTakenBytesMax are taken beside it. */
 export type TakeOutput = (source: 'stdout' | 'stderr', chunk: Buffer) => void | Promise<void>;
 
-export function readOutputs(pipes: { stdout: OutputPipe; stderr: OutputPipe }, take: TakeOutput): Output[] {
+export function readOutputs(pipes: { stdout: number; stderr: number }, take: TakeOutput): Output[] {
   const sockets = { stdout: socketOf(pipes.stdout), stderr: socketOf(pipes.stderr) };
   const intake = createIntake(Object.values(sockets));
   return (['stdout', 'stderr'] as const).map((source) => readOutput(sockets[source], intake, (chunk) => take(source, chunk)));
 }
 
-function socketOf({ readEnd }: OutputPipe): Socket {
-  return new Socket({ fd: readEnd, readable: true, writable: false });
+function socketOf(fd: number): Socket {
+  return new Socket({ fd, readable: true, writable: false });
 }
 
 /** What is being taken, of both sides together: one that waited alone would be overtaken by the other. */

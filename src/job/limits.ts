@@ -208,8 +208,6 @@ export const limits = {
   killedCommandCharsMax: 200,
   /** What a sandbox's own programs said before they failed; only the last line is told. */
   sandboxErrorBytesMax: 4 * KIB,
-  /** Pipes for scripts' output are made this many at a time: one small process for half as many runs. */
-  pipesAtOnce: 64,
   /** A timer of Node holds no more; a longer time is waited for in parts. */
   timerMsMax: 20 * DAY,
 

@@ -2,7 +2,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { limits } from '../../src/job/limits.ts';
 import { keys } from '../../src/redis/keys.ts';
 import { type Pool, startPool } from '../support/pool.ts';
 import type { Program } from '../support/system.ts';
@@ -14,7 +13,7 @@ const MIB = 1024 * 1024;
 /** What V8 and malloc may keep; a leak of ten kilobytes a run would be seen in ten thousand. */
 const MEMORY_GROWTH_MAX = 64 * MIB;
 
-const FEW_DESCRIPTORS = 40 + limits.pipesAtOnce;
+const FEW_DESCRIPTORS = 40;
 
 const SCRIPTS = [
   'true',

@@ -1,6 +1,6 @@
 /** Scripts executed for real in the sandboxes of this machine. */
 import { randomUUID } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,8 +11,6 @@ import { SANDBOX_NAMES, type SandboxName } from '../../workers/sandbox/sandbox.t
 import { type TempFolder, tempFolder } from './temp.ts';
 
 export const SCRIPTS = fileURLToPath(new URL('../fixtures/scripts/', import.meta.url));
-/** In the names of pipes that wait for the next runs. */
-const KEPT_PIPE = '/pipes-';
 const NEVER = new AbortController().signal;
 
 /** Those that work on this machine, for `describe.each`; of the others a line says why not. */
@@ -20,7 +18,7 @@ export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAME
   const executors: [SandboxName, Executor][] = [];
   for (const name of names) {
     try {
-      executors.push([name, createExecutor(await chooseSandbox(name, tmpdir()), tmpdir())]);
+      executors.push([name, createExecutor(await chooseSandbox(name, tmpdir()))]);
     } catch (cause) {
       process.stderr.write(`skipped: the sandbox ${name}: ${(cause as Error).message}\n`);
     }
@@ -113,14 +111,7 @@ export function alive(mark: string): string[] {
   });
 }
 
-/** How many this process has, without the pipes that are kept ready. */
+/** How many this process has. */
 export function openDescriptors(): number {
-  const links = readdirSync('/proc/self/fd').map((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
-    } catch {
-      return KEPT_PIPE;
-    }
-  });
-  return links.filter((link) => !link.includes(KEPT_PIPE)).length;
+  return readdirSync('/proc/self/fd').length;
 }

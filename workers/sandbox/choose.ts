@@ -5,7 +5,6 @@ import { delimiter, join } from 'node:path';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
 import { bwrapSandbox } from './bwrap.ts';
 import { noSandbox } from './none.ts';
-import { createOutputPipes } from './output-pipes.ts';
 import { SANDBOX_NAMES, type Sandbox, type SandboxName } from './sandbox.ts';
 import { createSlots, type Slots } from './slots.ts';
 import { unshareSandbox } from './unshare.ts';
@@ -41,36 +40,18 @@ function open(name: SandboxName, slots: Slots): Sandbox | string {
 /** Null when it works. */
 async function probe(sandbox: Sandbox, parent: string): Promise<string | null> {
   const folder = await mkdtemp(join(parent, 'probe-'));
-  const pipes = createOutputPipes(folder);
   try {
     for (const name of ['home', 'tmp']) await mkdir(join(folder, name));
-    const taken = await pipes.takeTwo();
-    const [{ writeEnd: stdout }, { writeEnd: stderr }] = taken;
-    try {
-      const mark = 'BUILDER_CLAIM=probe';
-      const paths = { script: join(folder, 'home'), folder: join(folder, 'home'), tmp: join(folder, 'tmp') };
-      const env = { BUILDER_CLAIM: 'probe' };
-      const started = await sandbox.start({
-        ...paths,
-        argv: ['/bin/true'],
-        env,
-        mark,
-        network: 'on',
-        enter: [],
-        hide: [folder],
-        stdout,
-        stderr,
-      });
-      await started.finish(AbortSignal.timeout(PROBE_MS_MAX));
-      const { exitCode, signal } = await started.leader;
-      return exitCode === 0 ? null : `${sandbox.name} ended /bin/true with ${signal ?? exitCode}`;
-    } finally {
-      for (const { readEnd, writeEnd } of taken) [readEnd, writeEnd].forEach(closeSync);
-    }
+    const paths = { script: join(folder, 'home'), folder: join(folder, 'home'), tmp: join(folder, 'tmp') };
+    const mark = { mark: 'BUILDER_CLAIM=probe', env: { BUILDER_CLAIM: 'probe' } };
+    const started = await sandbox.start({ ...paths, ...mark, argv: ['/bin/true'], network: 'on', enter: [], hide: [folder] });
+    for (const fd of [started.stdout, started.stderr]) closeSync(fd);
+    await started.finish(AbortSignal.timeout(PROBE_MS_MAX));
+    const { exitCode, signal } = await started.leader;
+    return exitCode === 0 ? null : `${sandbox.name} ended /bin/true with ${signal ?? exitCode}`;
   } catch (cause) {
     return oneLine(cause);
   } finally {
-    pipes.close();
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -1,4 +1,5 @@
 /** A script under an init of ours (init.pl), which a slot starts: as PID 1 of the namespace that a wrapper makes, or in the slot itself. */
+import { closeSync } from 'node:fs';
 import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
@@ -21,7 +22,9 @@ const INIT = ['/usr/bin/perl', '/proc/self/fd/6'];
 
 /** `wrapper`: bwrap or unshare with its arguments up to the program that is to be PID 1; null for none. */
 export async function startUnderInit(slots: Slots, wrapper: readonly string[] | null, launch: Launch): Promise<StartedScript> {
-  const slot = slots.take();
+  const slot = await slots.take();
+  // It has others once it is free again.
+  const { stdout, stderr } = slot;
   const told: Told = { killed: [], held: false, done: false, stuck: 0, pid: 0 };
   const [started, ended, gone] = [withResolvers<void>(), withResolvers<LeaderEnd>(), withResolvers<void>()];
   // Some are awaited by nobody.
@@ -49,8 +52,13 @@ export async function startUnderInit(slots: Slots, wrapper: readonly string[] | 
   };
   slot.listen({ onLine, onEnd: end });
   slot.send(Buffer.concat([frame(slotFields(wrapper, launch)), frame(initFields(launch))]));
-  await started.promise;
+  await started.promise.catch((cause) => {
+    for (const fd of [stdout, stderr]) closeSync(fd);
+    throw cause;
+  });
   return {
+    stdout,
+    stderr,
     leader: ended.promise,
     terminate: () => {
       if (!told.done) slot.send('t');
@@ -64,8 +72,7 @@ export async function startUnderInit(slots: Slots, wrapper: readonly string[] | 
 }
 
 function slotFields(wrapper: readonly string[] | null, launch: Launch): (string | number)[] {
-  const outputs = [launch.stdout, launch.stderr, ...launch.enter];
-  return [outputs.length, ...outputs, launch.mark, ...(wrapper === null ? [] : [...wrapper, ...INIT])];
+  return [launch.enter.length, ...launch.enter, launch.mark, ...(wrapper === null ? [] : [...wrapper, ...INIT])];
 }
 
 function initFields(launch: Launch): (string | number)[] {

@@ -19,9 +19,6 @@ export interface Launch {
   enter: readonly number[];
   /** Folders that the run is not to see, but for its own parts of them. Only `bwrap` can do it. */
   hide: readonly string[];
-  /** Ends for writing of two pipes; the caller closes its copies once the script is started. */
-  stdout: number;
-  stderr: number;
 }
 
 export interface LeaderEnd {
@@ -37,6 +34,9 @@ export interface Finished {
 }
 
 export interface StartedScript {
+  /** Pipes to read its output from, which do not block; the caller closes them. */
+  stdout: number;
+  stderr: number;
   /** How the script itself ended. Rejects with a BuilderError when the sandbox failed. */
   leader: Promise<LeaderEnd>;
   /** SIGTERM to every process of the run, and SIGCONT to the stopped ones, so that they hear it. */

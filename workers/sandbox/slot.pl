@@ -2,11 +2,12 @@
 # the worker needs. Without a wrapper it is the run's init itself, the parent that every orphan comes to.
 #
 # perl slot.pl INIT PRCTL, with the worker's socket as descriptor 3 and the number of the system call prctl(2) on this machine.
-# From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of the script's stdout, its
-# stderr and its control groups, after their number; the mark; the words of the wrapper's command, none for a script without namespaces.
+# To the worker first: "pipes OUT ERR", the descriptors here of two pipes for the output of the next script, which the worker opens for reading.
+# From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of control groups, after their
+# number; the mark; the words of the wrapper's command, none for a script without namespaces.
 # What follows is for init (init.pl), also where that is PID 1 and has the socket from here.
 # To the worker, in lines: "started PID" (0 without a wrapper) or "failed WHY"; init's lines; "gone WHY" once nothing is left, with the
-# wrapper's last words.
+# wrapper's last words; "pipes" for the next run.
 # When the worker is gone this ends, and with it the run.
 use strict;
 
@@ -18,24 +19,32 @@ my @IGNORED = qw(INT TERM HUP PIPE);
 my $owner = getppid;
 # What a terminal sends to everybody is for the worker to hear.
 $SIG{$_} = 'IGNORE' for @IGNORED;
-# A wrapper is given descriptors 3 to 13, which are those that are free whenever a run begins: 4 and 5 for the script's output, 6 for
-# init's text, the others for control groups. Perl closes what is above $^F when a program is executed.
+# A wrapper is given descriptors 3 to 13: 4 and 5 for the script's output, 6 for init's text, the others for control groups. They are
+# kept free for that by what stands in their places meanwhile. Perl closes what is above $^F when a program is executed.
 $^F = 13;
 open(my $control, '+<&=', 3) or die "cannot use the worker's socket: $!\n";
-my @room = map { open(my $null, '<', '/dev/null') or die "cannot open /dev/null: $!\n"; $null } 4 .. 13;
+my %room;
+take_room();
 require $init;
 Init::prepare();
-close $room[2];
+close delete $room{6};
 open(my $text, '<', $init) or die "cannot read $init: $!\n";
-@room = ();
 
 for (;;) {
+  # All of them lie above the room, and are closed in the script.
+  pipe(my $out_read, my $out) and pipe(my $err_read, my $err) or die "cannot make a pipe: $!\n";
+  say_to_worker(join ' ', 'pipes', fileno $out_read, fileno $err_read);
   my ($count, @fields) = Init::read_launch($control);
-  my @outputs = map { open_output($_) // () } splice @fields, 0, $count;
+  close $_ for $out_read, $err_read;
+  %room = () if $count or @fields > $count + 2;
+  my @outputs = @fields > $count + 2 ? map { open_same($_) // () } $out, $err : ($out, $err);
+  push @outputs, map { open_group($_) // () } splice @fields, 0, $count;
   my ($mark, @wrapper) = splice @fields, 0, -1;
-  my $fault = @outputs < $count ? "cannot open an output of the script: $!" : undef;
-  if (defined $fault) { fail($fault) }
-  elsif (@wrapper) { run_wrapper($mark, \@outputs, @wrapper) }
+  if (@outputs < $count + 2) { fail("cannot open what the script is to be given: $!") }
+  elsif (@wrapper) {
+    close $_ for $out, $err;
+    run_wrapper($mark, \@outputs, @wrapper);
+  }
   else {
     become_parent_of_orphans();
     say_to_worker('started 0');
@@ -43,12 +52,28 @@ for (;;) {
     Init::tend($control, splice(@outputs, 0, 2), \@outputs, @launch);
     say_to_worker('gone');
   }
+  @outputs = ();
+  take_room();
 }
 
-sub open_output {
+# Descriptors 4 to 13 but for those that are in use.
+sub take_room {
+  while (1) {
+    open(my $null, '<', '/dev/null') or die "cannot open /dev/null: $!\n";
+    last if fileno $null > 13;
+    $room{ fileno $null } = $null;
+  }
+}
+
+sub open_same {
+  open(my $same, '>&', $_[0]) or return undef;
+  return $same;
+}
+
+sub open_group {
   my ($fd) = @_;
-  sysopen(my $output, "/proc/$owner/fd/$fd", 1) or return undef;
-  return $output;
+  sysopen(my $group, "/proc/$owner/fd/$fd", 1) or return undef;
+  return $group;
 }
 
 sub run_wrapper {

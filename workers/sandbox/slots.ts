@@ -1,15 +1,19 @@
 /** The processes that start sandboxes: each runs slot.pl, serves one run at a time, and stays for the next. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { limits } from '../../src/job/limits.ts';
 import { BuilderError } from '../../src/service/errors.ts';
 
 export interface Slot {
+  /** Pipes to read the output of its run from, which do not block; whoever has taken the slot closes them. */
+  stdout: number;
+  stderr: number;
   send(content: Buffer | string): void;
   /** Takes each line from now on, and the slot's end with its last words; that comes once at most. */
   listen(listener: SlotListener): void;
-  /** Nothing of its run is left: another run may have it. */
+  /** Nothing of its run is left: another run may have it, as soon as it has made new pipes. */
   release(): void;
 }
 
@@ -19,7 +23,8 @@ export interface SlotListener {
 }
 
 export interface Slots {
-  take(): Slot;
+  /** Rejects with BuilderError where none can be started. */
+  take(): Promise<Slot>;
 }
 
 const PERL = '/usr/bin/perl';
@@ -38,20 +43,56 @@ const PRCTL: Partial<Record<NodeJS.Architecture, number>> = {
 
 export function createSlots(): Slots {
   const idle: Slot[] = [];
-  const forget = (slot: Slot): void => {
-    const at = idle.indexOf(slot);
-    if (at >= 0) idle.splice(at, 1);
+  const waiting: { resolve(slot: Slot): void; reject(cause: unknown): void }[] = [];
+  /** Those that will be idle in a moment. */
+  let coming = 0;
+  const events: SlotEvents = {
+    onComing: () => {
+      coming += 1;
+    },
+    onReady: (slot) => {
+      coming -= 1;
+      const next = waiting.shift();
+      if (next === undefined) idle.push(slot);
+      else next.resolve(slot);
+    },
+    onEnd: (slot, lastWords) => {
+      const at = idle.indexOf(slot);
+      if (at >= 0) {
+        idle.splice(at, 1);
+        for (const fd of [slot.stdout, slot.stderr]) closeSync(fd);
+        return;
+      }
+      coming -= 1;
+      waiting.shift()?.reject(new BuilderError('internal', `expected to start a process for a run, got its end: ${lastWords}`));
+    },
   };
   return {
-    take: () => idle.pop() ?? startSlot((slot) => void idle.push(slot), forget),
+    take: () => {
+      const slot = idle.pop();
+      if (slot !== undefined) return Promise.resolve(slot);
+      return new Promise((resolve, reject) => {
+        if (waiting.length >= coming) startSlot(events);
+        waiting.push({ resolve, reject });
+      });
+    },
   };
+}
+
+interface SlotEvents {
+  /** It is started, or free again, and makes its pipes. */
+  onComing(): void;
+  /** Its pipes are open. */
+  onReady(slot: Slot): void;
+  /** While no run had it. */
+  onEnd(slot: Slot, lastWords: string): void;
 }
 
 /**
  * node:child_process and not execa, which would have to be told to do nothing. Neither the process nor its socket keeps the worker alive;
  * with its socket it ends.
  */
-function startSlot(onIdle: (slot: Slot) => void, onEnd: (slot: Slot) => void): Slot {
+function startSlot(events: SlotEvents): void {
   const number = PRCTL[process.arch];
   if (number === undefined) throw new BuilderError('bad-config', `expected a machine that builder knows, got ${process.arch}`);
   const child = spawn(PERL, [PROGRAM, INIT, String(number)], {
@@ -64,31 +105,57 @@ function startSlot(onIdle: (slot: Slot) => void, onEnd: (slot: Slot) => void): S
   if (!socket) throw new BuilderError('internal', 'expected to start a process for a run, got no room for another one');
   let listener: SlotListener | null = null;
   const slot: Slot = {
+    stdout: -1,
+    stderr: -1,
     send: (content) => void socket.write(content),
     listen: (given) => {
       listener = given;
     },
     release: () => {
       listener = null;
-      if (child.exitCode === null && child.signalCode === null) onIdle(slot);
+      events.onComing();
     },
   };
+  events.onComing();
   const complaints = lastWords(child);
   let ended = false;
   const end = (why: string): void => {
     if (ended) return;
     ended = true;
-    onEnd(slot);
-    listener?.onEnd(why);
+    if (listener === null) events.onEnd(slot, why);
+    else listener.onEnd(why);
     socket.destroy();
   };
   child.once('error', (cause) => end(`it cannot be started: ${cause.message}`));
   child.once('close', () => end(complaints()));
   socket.on('error', () => undefined);
-  readLines(socket, (line) => listener?.onLine(line));
+  readLines(socket, (line) => {
+    if (listener !== null) listener.onLine(line);
+    else if (line.startsWith('pipes ')) {
+      if (openPipes(slot, child.pid, line)) events.onReady(slot);
+      else child.kill('SIGKILL');
+    }
+  });
   child.unref();
   socket.unref();
-  return slot;
+}
+
+/** Through /proc each end of a pipe is opened with flags of its own. False where the process has just ended. */
+function openPipes(slot: Slot, pid: number | undefined, line: string): boolean {
+  const [, out, err] = line.split(' ');
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  try {
+    slot.stdout = openSync(`/proc/${pid}/fd/${out}`, flags);
+  } catch {
+    return false;
+  }
+  try {
+    slot.stderr = openSync(`/proc/${pid}/fd/${err}`, flags);
+    return true;
+  } catch {
+    closeSync(slot.stdout);
+    return false;
+  }
 }
 
 function readLines(socket: Duplex, onLine: (line: string) => void): void {
