@@ -49,6 +49,7 @@ interface Progress {
 
 /** Starts draining at once; the script is never held up by it. */
 export function startPublisher(o: PublisherOptions): Publisher {
+  // Aborted with a word: without one each would make an error, with its stack, for nobody.
   const stopped = new AbortController();
   const finish = new AbortController();
   const progress: Progress = {
@@ -66,7 +67,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
   // A script that is silent now may have said things that Redis has forgotten.
   const doubt = (): void => {
     progress.doubtful = true;
-    back.abort();
+    back.abort('Redis is back');
   };
   o.redis.on('ready', doubt);
   // Once each: a promise per round would leave a listener per round.
@@ -98,7 +99,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
     finish: async (signal) => {
       if (stopped.signal.aborted) throw new Error('the log could not be stored in time');
       progress.finishing = true;
-      finish.abort();
+      finish.abort('the script has ended');
       await Promise.race([loop, aborted(signal)]);
       if (progress.damage !== null) throw progress.damage;
       if (!signal.aborted) {
@@ -106,11 +107,11 @@ export function startPublisher(o: PublisherOptions): Publisher {
         if (o.spool.bytes > 0) expireStream(o.redis, o.log).catch(() => undefined);
         return;
       }
-      stopped.abort();
+      stopped.abort('stopped');
       throw new Error('the log could not be stored in time');
     },
     stop: async () => {
-      stopped.abort();
+      stopped.abort('stopped');
       await loop;
     },
   };

@@ -4,7 +4,6 @@ import { answersFigure } from './cost/answers.ts';
 import { historyBytesFigure, waitingBytesFigure } from './cost/bytes.ts';
 import { idleFigure } from './cost/idle.ts';
 import { helpFigure, upFigure } from './cost/starts.ts';
-import { submittingFigure } from './cost/submitting.ts';
 
 export function costFigures(size: Size): Figure[] {
   const isFull = size === 'full';
@@ -15,6 +14,5 @@ export function costFigures(size: Size): Figure[] {
     helpFigure(isFull ? 21 : 7),
     upFigure(isFull ? 7 : 3),
     answersFigure(isFull ? { waiting: 100_000, history: 100_000, times: 21 } : { waiting: 15_000, history: 5_000, times: 5 }),
-    submittingFigure(isFull ? { runs: 100_000, rounds: 3 } : { runs: 10_000, rounds: 2 }),
   ];
 }
