@@ -261,7 +261,11 @@ describe('kill -9 of a worker whose script left a daemon', () => {
       const id = await pool.submit(DAEMON, { platform: name, pids: 50 });
       await until(async () => /^up$/m.test(await pool.log(id)), 'the daemon');
       const groups = ownGroups(await pool.log(id));
+      // What starts its scripts would end them; here it is killed at the same moment.
+      const slots = sandbox === 'none' ? childrenOf(worker.child.pid as number) : [];
+      for (const slot of slots) process.kill(slot, 'SIGSTOP');
       await killed(worker);
+      for (const slot of slots) process.kill(slot, 'SIGKILL');
       if (sandbox === 'none') expect(processesOf(`BUILDER_RUN_ID=${id}`)).not.toEqual([]);
       const running = processesOf(`BUILDER_RUN_ID=${beside}`);
       expect(running).not.toEqual([]);
@@ -280,6 +284,17 @@ describe('kill -9 of a worker whose script left a daemon', () => {
       expect(neighbour.child.exitCode).toBeNull();
     },
   );
+});
+
+describe('kill -9 of a worker', () => {
+  it.each(['none', 'auto'] as const)('under sandbox %s: its scripts end with it, daemons and all', async (sandbox) => {
+    const name = `alone-${sandbox}`;
+    const worker = await pool.startWorker(name, { workDir: workDir(name), sandbox, platforms: [name] });
+    const id = await pool.submit(DAEMON, { platform: name });
+    await until(async () => /^up$/m.test(await pool.log(id)), 'the daemon');
+    await killed(worker);
+    await until(() => processesOf(`BUILDER_RUN_ID=${id}`).length === 0, 'its processes to end');
+  });
 });
 
 describe('a copy of a living worker’s folder', () => {
@@ -349,4 +364,13 @@ describe('two workers that start at once on the folder of a dead one', () => {
 function ownGroups(log: string): string[] {
   const paths = [...log.matchAll(/^\d+:([^:]*):(\/.*\/builder-[0-9a-f]+)$/gm)];
   return paths.map(([, controllers = '', path]) => `/sys/fs/cgroup/${controllers === '' ? '' : controllers}${path}`);
+}
+
+function childrenOf(parent: number): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) =>
+    told(`/proc/${pid}/stat`)
+      .replace(/^.*\) \S /s, '')
+      .startsWith(`${parent} `),
+  );
 }
