@@ -26,9 +26,9 @@ interface Material {
 
 export function artifactFigures(size: Size): Figure[] {
   const full = size === 'full';
-  const large = { count: 1, bytes: (full ? 1024 : 256) * MIB };
-  const small = { count: full ? 2_000 : 500, bytes: 16 * 1024 };
-  const rounds = full ? 5 : 3;
+  const large = { count: 1, bytes: (full ? 1024 : 128) * MIB };
+  const small = { count: full ? 2_000 : 200, bytes: 16 * 1024 };
+  const rounds = full ? 5 : 2;
   const made = sharedMaterial(large, small);
   const what = `an artifact of ${large.bytes / MIB} MiB, and ${small.count} of 16 KiB`;
   const copies = copyWays(made);

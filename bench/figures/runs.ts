@@ -21,7 +21,7 @@ export function runsFigures(size: Size): Figure[] {
 }
 
 function runsNone(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 500;
+  const runs = size === 'full' ? 2_000 : 300;
   const bare = bareSpawns({ runs, atOnce: CONCURRENCY });
   return {
     name: 'runs-none',
@@ -49,14 +49,14 @@ function runsBwrap(size: Size): Figure {
     name: 'runs-bwrap',
     title: `${runs} × true, one worker, concurrency ${CONCURRENCY}, sandbox bwrap`,
     statistics: [RATE],
-    rounds: size === 'full' ? 5 : 3,
+    rounds: size === 'full' ? 5 : 2,
     contenders: [builder({ runs, workers: 1, sandbox: 'bwrap' }), ...bare],
     goals: [{ statistic: 'rate', contender: 'builder', against: bare.map(({ name }) => name), ratio: 0.8 }],
   };
 }
 
 function runsCores(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 500;
+  const runs = size === 'full' ? 2_000 : 300;
   const limit = xargs({ runs, atOnce: CONCURRENCY });
   return {
     name: 'runs-cores',
@@ -80,7 +80,7 @@ function runsCores(size: Size): Figure {
 const SLEEPERS = { workers: 4, slots: 200 };
 
 function runsSleep(size: Size): Figure {
-  const runs = size === 'full' ? 6_000 : 1_000;
+  const runs = size === 'full' ? 6_000 : 400;
   const sleeping = { runs, workers: SLEEPERS.workers, slots: SLEEPERS.slots, script: 'sleep 1', sandbox: 'none' } as const;
   const ideal: Contender = {
     name: 'ideal',
@@ -92,7 +92,7 @@ function runsSleep(size: Size): Figure {
     name: 'runs-sleep',
     title: `${runs} × sleep 1, ${SLEEPERS.slots} slots over ${SLEEPERS.workers} workers`,
     statistics: [RATE],
-    rounds: size === 'full' ? 3 : 2,
+    rounds: size === 'full' ? 3 : 1,
     contenders: [builder(sleeping), ideal],
     goals: [{ statistic: 'rate', contender: 'builder', against: ['ideal'], ratio: 0.95 }],
   };

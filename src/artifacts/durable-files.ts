@@ -45,7 +45,11 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
     const being = known.get(folder);
     if (being !== undefined) return being;
     if (known.size >= KNOWN_FOLDERS_MAX) forget();
-    const made = mkdir(folder, { recursive: true }).then(() => makeDurable(folder));
+    const made = mkdir(folder, { recursive: true }).then((first) => {
+      // What was known above it may have gone, and been made anew with it.
+      for (let at = dirname(folder); first !== undefined && at.length >= first.length && at !== root; at = dirname(at)) known.delete(at);
+      return makeDurable(folder);
+    });
     known.set(folder, made);
     made.catch(() => known.delete(folder));
     return made;

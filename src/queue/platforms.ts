@@ -3,6 +3,7 @@ import { keys } from '../redis/keys.ts';
 import { requestCancel } from './cancel.ts';
 import { droppedPlatforms, knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
+import { readRecords } from './records.ts';
 import { listWorkers } from './workers.ts';
 
 const CANCEL_PAGE = 500;
@@ -19,13 +20,21 @@ export async function listPlatforms(queues: Queues): Promise<{ name: string; dro
 /** New runs are refused from now on; what waits is cancelled with that reason; what runs goes on. */
 export async function dropPlatform(queues: Queues, platform: string): Promise<void> {
   await queues.redis.sadd(keys.droppedPlatforms, platform);
+  const reason = `platform-dropped: ${platform} takes no runs`;
   const queue = platformQueue(queues, platform);
   for (let ids = [''], last = ''; ids.length > 0; ) {
     ids = await queue.getRanges(['wait', 'prioritized', 'delayed'], 0, CANCEL_PAGE - 1, true);
-    if (ids[0] === last) return;
+    if (ids[0] === last) break;
     last = ids[0] ?? '';
-    for (const id of ids) await requestCancel(queues, id, `platform-dropped: ${platform} takes no runs`);
+    for (const id of ids) await requestCancel(queues, id, reason);
   }
+  // Those that were recorded just before, and are not queued yet.
+  for (const { id } of await unstarted(queues, platform)) await requestCancel(queues, id, reason);
+}
+
+async function unstarted(queues: Queues, platform: string): Promise<{ id: string }[]> {
+  const records = await readRecords(queues.redis, await queues.redis.zrangebyscore(keys.openRuns(platform), '-inf', '+inf'));
+  return records.flatMap((record) => (record === null || record.attempts.length > 0 || record.cancel !== null ? [] : [record.spec]));
 }
 
 export async function undropPlatform(queues: Queues, platform: string): Promise<void> {

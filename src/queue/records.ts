@@ -208,6 +208,7 @@ export async function resolveRunId(redis: Redis, name: string): Promise<string> 
   if (!/^[0-9a-f-]+$/.test(prefix) || prefix.length < limits.prefixCharsMin || prefix.length > 36) {
     throw new InvalidValue(`expected a run's UUID or at least ${limits.prefixCharsMin} characters of it, got ${JSON.stringify(name)}`);
   }
+  if (prefix.length === 36 && (await redis.exists(keys.run(prefix))) === 1) return prefix;
   const ids = await redis.zrangebylex(keys.runIds(prefix), `[${prefix}`, `[${prefix}\xff`, 'LIMIT', 0, 2);
   if (ids.length > 1)
     throw new BuilderError('ambiguous-id', `expected the id of one run, got ${name}, with which several begin; give more characters`);

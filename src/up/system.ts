@@ -51,6 +51,10 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
   };
   const server = start('server', [process.execPath, BUILDER, 'server'], { env: address, tells: true });
   life.onRelease('server', () => server.stop(END_MS));
+  // Before there is a worker: no run is started by a system that cannot serve.
+  const url = String((await server.ready).url);
+  // A free port was taken once; a server that is started again serves where its producers know it.
+  address.BUILDER_PORT = new URL(url).port || address.BUILDER_PORT || '';
   const flags = [
     ...o.platforms.flatMap((platform) => ['--platform', platform]),
     '--concurrency',
@@ -63,10 +67,6 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
     tells: true,
   });
   life.onRelease('worker', () => drain(worker, life), WORKER_END_MS + END_MS);
-  // They load at the same time; what the server cannot do is told first.
-  const url = String((await server.ready).url);
-  // A free port was taken once; a server that is started again serves where its producers know it.
-  address.BUILDER_PORT = new URL(url).port || address.BUILDER_PORT || '';
   const sandbox = String((await worker.ready).sandbox);
   return { url, sandbox };
 }

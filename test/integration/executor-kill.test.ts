@@ -139,6 +139,27 @@ describeUnder(
       expect(alive(marks[0] as string)).toEqual([]);
       expect(await run(execute, 'echo on')).toMatchObject({ exitCode: 0, stdout: 'on\n' });
     });
+
+    test('one that stops that is a fault too once its time is over', async () => {
+      const stopper = 'echo BUILDER_CLAIM=$BUILDER_CLAIM; kill -STOP $PPID; sleep 300';
+      const marks: string[] = [];
+      const onText = (text: string): void => void marks.push(text.trim());
+      await expect(run(execute, stopper, { onText, timeoutMs: 300, graceMs: 100 })).rejects.toMatchObject({ code: 'internal' });
+      expect(alive(marks[0] as string)).toEqual([]);
+    });
+  },
+);
+
+describeUnder(
+  executors.filter(([name]) => name === 'bwrap'),
+  'Under %s, PID 1:',
+  (_name, execute) => {
+    test('shows a script nothing of what it has open, and gives it none of it', async () => {
+      // pidfd_open(2), pidfd_getfd(2): the socket with the worker.
+      const take = `perl -e '$pidfd = syscall(434, 1, 0); print syscall(438, $pidfd, 3, 0) < 0 ? "refused" : "taken"'`;
+      const told = await run(execute, `for fd in /proc/1/fd/*; do readlink $fd || :; done; ${take}`);
+      expect(told).toMatchObject({ exitCode: 0, stdout: 'refused' });
+    });
   },
 );
 

@@ -1,9 +1,14 @@
 /** What a script sees of the machine in the sandboxes that have namespaces. */
 
+import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
+import { createExecutor } from '../../workers/executor.ts';
+import { bwrapSandbox } from '../../workers/sandbox/bwrap.ts';
+import { noSandbox } from '../../workers/sandbox/none.ts';
+import { createSlots } from '../../workers/sandbox/slots.ts';
 import { alive, describeUnder, executorsHere, removeRuns, run, runsFolder } from '../support/executing.ts';
 import { until } from '../support/until.ts';
 
@@ -64,3 +69,21 @@ describeUnder(
     });
   },
 );
+
+test('a wrapper that fails spoils no later run', async () => {
+  const slots = createSlots();
+  await expect(run(createExecutor(bwrapSandbox('/bin/false', slots)), 'true')).rejects.toMatchObject({ code: 'internal' });
+  const none = createExecutor(noSandbox(slots));
+  const told = await Promise.all(['one', 'two'].map((word) => run(none, `echo ${word}`)));
+  expect(told.map(({ stdout, exitCode }) => [stdout, exitCode])).toEqual([
+    ['one\n', 0],
+    ['two\n', 0],
+  ]);
+});
+
+test('init is strict in both its halves, though it does not say so', () => {
+  const halves = readFileSync('workers/sandbox/init.pl', 'utf8').split('__DATA__\n');
+  expect(halves).toHaveLength(2);
+  const checked = spawnSync('/usr/bin/perl', ['-Mstrict', '-c'], { input: halves.join(''), encoding: 'utf8' });
+  expect(checked).toMatchObject({ status: 0, stderr: expect.stringContaining('syntax OK') });
+});

@@ -18,10 +18,10 @@ const PROBE_MS_MAX = 10_000;
  * `bad-config` when the wanted one does not work here, with why.
  */
 export async function chooseSandbox(wanted: 'auto' | SandboxName, folder: string): Promise<Sandbox> {
-  const slots = createSlots();
   const whyNot: string[] = [];
   for (const name of wanted === 'auto' ? SANDBOX_NAMES : [wanted]) {
-    const opened = open(name, slots);
+    // Each has its own: one that failed may have spoilt them.
+    const opened = open(name, createSlots());
     const fault = typeof opened === 'string' ? opened : await probe(opened, folder);
     if (fault === null && typeof opened !== 'string') return opened;
     whyNot.push(`${fault}`);

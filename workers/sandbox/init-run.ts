@@ -4,7 +4,7 @@ import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
 import { type Launch, type LeaderEnd, leaderEndOf, type StartedScript } from './sandbox.ts';
-import type { Slot, Slots } from './slots.ts';
+import { prctlNumber, type Slot, type Slots } from './slots.ts';
 
 /** What slot and init have told so far. */
 interface Told {
@@ -43,7 +43,9 @@ export async function startUnderInit(slots: Slots, wrapper: readonly string[] | 
       slot.release();
       started.reject(new BuilderError('internal', `expected to start a sandbox, got: ${text}`));
     } else if (word === 'gone') {
-      slot.release();
+      // A wrapper that failed may have left its init's part of the launch unread.
+      if (told.done) slot.release();
+      else slot.discard();
       end(text || 'nothing said');
     } else if (word === 'ended') ended.resolve(leaderEndOf(number));
     else takeReport(told, line);
@@ -80,7 +82,17 @@ function initFields(launch: Launch): (string | number)[] {
   const bounds = [killedListedMax, killedCommandCharsMax * 4, leftoverPollMs, leftoverPollMsMax, sweepMsMax];
   const loopback = launch.network === 'none' ? 1 : 0;
   const environment = Object.entries(launch.env).map(([name, value]) => `${name}=${value}`);
-  return [loopback, launch.enter.length, limits.scriptNice, ...bounds, launch.folder, launch.argv.length, ...launch.argv, ...environment];
+  return [
+    loopback,
+    launch.enter.length,
+    prctlNumber(),
+    limits.scriptNice,
+    ...bounds,
+    launch.folder,
+    launch.argv.length,
+    ...launch.argv,
+    ...environment,
+  ];
 }
 
 function frame(fields: (string | number)[]): Buffer {
@@ -114,7 +126,7 @@ function killOnAbort(kill: AbortSignal, slot: Slot, told: Told): () => void {
   let timer: NodeJS.Timeout | undefined;
   const act = (): void => {
     if (!told.done) slot.send('k');
-    timer = setTimeout(() => killGroup(told.pid), limits.initAnswerMsMax);
+    timer = setTimeout(() => killFirst(told.pid, slot), limits.initAnswerMsMax);
   };
   if (kill.aborted) act();
   else kill.addEventListener('abort', act, { once: true });
@@ -124,10 +136,11 @@ function killOnAbort(kill: AbortSignal, slot: Slot, told: Told): () => void {
   };
 }
 
-function killGroup(pid: number): void {
-  if (pid === 0) return;
+/** Of a wrapper its group; without one the slot itself, which its script may have stopped. */
+function killFirst(pid: number, slot: Slot): void {
   try {
-    process.kill(-pid, 'SIGKILL');
+    if (pid === 0) slot.kill();
+    else process.kill(-pid, 'SIGKILL');
   } catch {
     // It has just ended.
   }

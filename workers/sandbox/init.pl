@@ -19,6 +19,9 @@ our ($leader, $status, $terminated, $killing, $held, $said);
 # Whether this is PID 1, so that everybody else of the namespace is of the run.
 our $alone = 0;
 our ($woken, $wake);
+# What is compiled at its first use. The program's file is closed with it: from PID 1 a script could reach the host's own.
+our $rest = do { local $/; <DATA> };
+close DATA;
 
 if (!caller) {
   if (open(my $program, '<&=', 6)) { close $program }
@@ -47,8 +50,8 @@ sub prepare {
 }
 
 sub tend {
-  my ($given, $loopback, $group_count, $argc);
-  ($control, $out, $err, $given, $loopback, $group_count, @environment) = @_;
+  my ($given, $loopback, $group_count, $prctl, $argc);
+  ($control, $out, $err, $given, $loopback, $group_count, $prctl, @environment) = @_;
   ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $argc) = splice @environment, 0, 8;
   @groups = @$given;
   @argv = splice @environment, 0, $argc;
@@ -58,8 +61,13 @@ sub tend {
   raise_loopback() if $loopback;
 
   local $SIG{CHLD} = sub { syswrite $wake, '.' };
+  # Nobody in the namespace may look into PID 1 or take its socket; the child is like any other.
+  set_dumpable($prctl, 0) if $alone;
   $leader = fork // die "cannot fork: $!\n";
-  start_script() if $leader == 0;
+  if ($leader == 0) {
+    set_dumpable($prctl, 1) if $alone;
+    start_script();
+  }
   close $_ for $out, $err, @groups;
 
   until (defined $status or $killing) {
@@ -71,6 +79,12 @@ sub tend {
   kill_all() if have_children();
   say_line('done ' . ($held ? 1 : 0));
   speak();
+}
+
+# prctl(2), PR_SET_DUMPABLE.
+sub set_dumpable {
+  my ($prctl, $value) = @_;
+  syscall($prctl + 0, 4, $value, 0, 0, 0) == 0 or die "cannot keep init to itself: $!\n";
 }
 
 sub read_launch {
@@ -176,9 +190,9 @@ sub speak {
 # The first call of what is not compiled yet.
 sub AUTOLOAD {
   our $AUTOLOAD;
-  local $/;
-  my $rest = <DATA> // die "no such part of init: $AUTOLOAD\n";
+  defined $rest or die "no such part of init: $AUTOLOAD\n";
   eval "$rest; 1" or die $@;
+  $rest = undef;
   goto &$AUTOLOAD;
 }
 
@@ -187,6 +201,12 @@ __DATA__
 # A process that forks meanwhile is in the same group as its parent, most often: one call reaches the group as a whole.
 sub terminate {
   $terminated = 1;
+  # Until it has a group of its own the leader still ignores what its parent does.
+  for (1 .. 1000) {
+    last if $alone or defined $status or getpgrp($leader) == $leader;
+    select undef, undef, undef, 0.001;
+    reap();
+  }
   if ($alone) { kill 'TERM', -1 }
   elsif (!defined $status) { kill 'TERM', -$leader }
   for my $one (left()) {
@@ -247,7 +267,7 @@ sub kill_descendants {
     }
     kill 'KILL', $_ for keys %stopped;
     if (time > $end) {
-      say_line('stuck ' . scalar left());
+      say_line('stuck ' . (scalar(my @alive = left()) || 1));
       speak();
       exit 1;
     }
@@ -262,12 +282,14 @@ sub left {
   my (@all, %children);
   for my $pid (grep { /^\d+$/ and $_ != $$ } readdir $proc) {
     my $stat = slurp("/proc/$pid/stat") // next;
-    my ($state, $parent, $group) = substr($stat, rindex($stat, ')')) =~ /^\) (\S) (\d+) (\d+)/ or next;
-    push @all, my $one = { pid => $pid, state => $state, group => $group };
+    my ($state, $parent, $group, $threads) = (split ' ', substr $stat, rindex($stat, ')') + 1)[0, 1, 2, 17];
+    next unless defined $threads;
+    # A process whose first thread has ended looks dead while the others live.
+    push @all, my $one = { pid => $pid, state => $state, group => $group, dead => $state =~ /[ZX]/ && $threads <= 1 };
     push @{ $children{$parent} }, $one;
   }
   @all = descendants(\%children) unless $alone;
-  return grep { $_->{state} !~ /[ZX]/ } @all;
+  return grep { !$_->{dead} } @all;
 }
 
 sub descendants {

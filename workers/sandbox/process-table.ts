@@ -45,9 +45,11 @@ function newestPid(): number {
 /** Null for one that is gone, a zombie, or a thread of the kernel. */
 function readProcess(pid: number | string): Process | null {
   const stat = read(`/proc/${pid}/stat`);
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ', 8);
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ', 18);
   const state = fields[0];
-  if (fields.length < 8 || state === 'Z' || state === 'X' || (Number(fields[6]) & KERNEL_THREAD) !== 0) return null;
+  // A process whose first thread has ended looks dead while the others live.
+  const isDead = (state === 'Z' || state === 'X') && Number(fields[17]) <= 1;
+  if (fields.length < 18 || isDead || (Number(fields[6]) & KERNEL_THREAD) !== 0) return null;
   return { pid: Number(pid), parent: Number(fields[1]) };
 }
 

@@ -17,6 +17,7 @@ my ($F_SETFL, $O_NONBLOCK) = (4, 2048);
 my @IGNORED = qw(INT TERM HUP PIPE);
 
 my $owner = getppid;
+close_inherited();
 # What a terminal sends to everybody is for the worker to hear.
 $SIG{$_} = 'IGNORE' for @IGNORED;
 # A wrapper is given descriptors 3 to 13: 4 and 5 for the script's output, 6 for init's text, the others for control groups. They are
@@ -54,6 +55,14 @@ for (;;) {
   }
   @outputs = ();
   take_room();
+}
+
+# Whatever the worker was given by whoever started it.
+sub close_inherited {
+  opendir my $fds, '/proc/self/fd' or return;
+  for my $fd (grep { /^\d+$/ and $_ > 3 and $_ != fileno $fds } readdir $fds) {
+    if (open(my $inherited, '<&=', $fd)) { close $inherited }
+  }
 }
 
 # Descriptors 4 to 13 but for those that are in use.

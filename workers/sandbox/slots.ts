@@ -15,6 +15,10 @@ export interface Slot {
   listen(listener: SlotListener): void;
   /** Nothing of its run is left: another run may have it, as soon as it has made new pipes. */
   release(): void;
+  /** It has not told that nothing of its run is left: no other run may have it. */
+  discard(): void;
+  /** SIGKILL, for one that does not answer. */
+  kill(): void;
 }
 
 export interface SlotListener {
@@ -30,7 +34,7 @@ export interface Slots {
 const PERL = '/usr/bin/perl';
 const PROGRAM = fileURLToPath(new URL('./slot.pl', import.meta.url));
 const INIT = fileURLToPath(new URL('./init.pl', import.meta.url));
-/** The number of prctl(2); on another machine orphans go elsewhere, and only a namespace keeps them. */
+/** The number of prctl(2). */
 const PRCTL: Partial<Record<NodeJS.Architecture, number>> = {
   x64: 157,
   arm64: 167,
@@ -79,6 +83,13 @@ export function createSlots(): Slots {
   };
 }
 
+/** Throws BuilderError `bad-config` on a machine that builder does not know. */
+export function prctlNumber(): number {
+  const number = PRCTL[process.arch];
+  if (number === undefined) throw new BuilderError('bad-config', `expected a machine that builder knows, got ${process.arch}`);
+  return number;
+}
+
 interface SlotEvents {
   /** It is started, or free again, and makes its pipes. */
   onComing(): void;
@@ -93,8 +104,7 @@ interface SlotEvents {
  * with its socket it ends.
  */
 function startSlot(events: SlotEvents): void {
-  const number = PRCTL[process.arch];
-  if (number === undefined) throw new BuilderError('bad-config', `expected a machine that builder knows, got ${process.arch}`);
+  const number = prctlNumber();
   const child = spawn(PERL, [PROGRAM, INIT, String(number)], {
     cwd: '/',
     env: {},
@@ -104,6 +114,8 @@ function startSlot(events: SlotEvents): void {
   const socket = child.stdio[3] as (Duplex & { unref(): void }) | null | undefined;
   if (!socket) throw new BuilderError('internal', 'expected to start a process for a run, got no room for another one');
   let listener: SlotListener | null = null;
+  let isComing = true;
+  let isDiscarded = false;
   const slot: Slot = {
     stdout: -1,
     stderr: -1,
@@ -113,14 +125,21 @@ function startSlot(events: SlotEvents): void {
     },
     release: () => {
       listener = null;
+      isComing = true;
       events.onComing();
     },
+    discard: () => {
+      listener = null;
+      isDiscarded = true;
+      socket.destroy();
+    },
+    kill: () => void child.kill('SIGKILL'),
   };
   events.onComing();
   const complaints = lastWords(child);
   let ended = false;
   const end = (why: string): void => {
-    if (ended) return;
+    if (ended || isDiscarded) return;
     ended = true;
     if (listener === null) events.onEnd(slot, why);
     else listener.onEnd(why);
@@ -131,7 +150,8 @@ function startSlot(events: SlotEvents): void {
   socket.on('error', () => undefined);
   readLines(socket, (line) => {
     if (listener !== null) listener.onLine(line);
-    else if (line.startsWith('pipes ')) {
+    else if (isComing && line.startsWith('pipes ')) {
+      isComing = false;
       if (openPipes(slot, child.pid, line)) events.onReady(slot);
       else child.kill('SIGKILL');
     }
