@@ -20,7 +20,7 @@ const SHARED_TMP = ['/tmp', '/var/tmp'];
 export function bwrapSandbox(program: string, slots: Slots): Sandbox {
   return {
     name: 'bwrap',
-    start: (launch) => startUnderInit(slots, [program, ...bwrapArgs(launch)], launch),
+    start: (launch) => startUnderInit(slots, { command: [program, ...bwrapArgs(launch)], isSealed: true }, launch),
   };
 }
 

@@ -20,8 +20,15 @@ interface Told {
 /** What a wrapper is to start as PID 1: init.pl is its descriptor 6, since the sandbox may hide where it lies. */
 const INIT = ['/usr/bin/perl', '/proc/self/fd/6'];
 
-/** `wrapper`: bwrap or unshare with its arguments up to the program that is to be PID 1; null for none. */
-export async function startUnderInit(slots: Slots, wrapper: readonly string[] | null, launch: Launch): Promise<StartedScript> {
+export interface Wrapper {
+  /** bwrap or unshare with its arguments up to the program that is to be PID 1. */
+  command: readonly [string, ...string[]];
+  /** A script inside cannot take the socket that PID 1 has: then its slot serves other runs too. */
+  isSealed: boolean;
+}
+
+/** `wrapper` is null for a script without namespaces. */
+export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, launch: Launch): Promise<StartedScript> {
   const slot = await slots.take();
   // It has others once it is free again.
   const { stdout, stderr } = slot;
@@ -30,7 +37,7 @@ export async function startUnderInit(slots: Slots, wrapper: readonly string[] | 
   // Some are awaited by nobody.
   for (const { promise } of [ended, gone]) promise.catch(() => undefined);
   const end = (lastWords: string): void => {
-    const fault = faultOf(told, wrapper?.[0] ?? 'none', lastWords);
+    const fault = faultOf(told, wrapper?.command[0] ?? 'none', lastWords);
     if (fault === null) gone.resolve();
     else for (const one of [started, ended, gone]) one.reject(fault);
   };
@@ -44,7 +51,7 @@ export async function startUnderInit(slots: Slots, wrapper: readonly string[] | 
       started.reject(new BuilderError('internal', `expected to start a sandbox, got: ${text}`));
     } else if (word === 'gone') {
       // A wrapper that failed may have left its init's part of the launch unread.
-      if (told.done) slot.release();
+      if (told.done && wrapper?.isSealed !== false) slot.release();
       else slot.discard();
       end(text || 'nothing said');
     } else if (word === 'ended') ended.resolve(leaderEndOf(number));
@@ -73,8 +80,8 @@ export async function startUnderInit(slots: Slots, wrapper: readonly string[] | 
   };
 }
 
-function slotFields(wrapper: readonly string[] | null, launch: Launch): (string | number)[] {
-  return [launch.enter.length, ...launch.enter, launch.mark, ...(wrapper === null ? [] : [...wrapper, ...INIT])];
+function slotFields(wrapper: Wrapper | null, launch: Launch): (string | number)[] {
+  return [launch.enter.length, ...launch.enter, launch.mark, ...(wrapper === null ? [] : [...wrapper.command, ...INIT])];
 }
 
 function initFields(launch: Launch): (string | number)[] {

@@ -4,9 +4,13 @@ import type { Launch, Sandbox } from './sandbox.ts';
 import type { Slots } from './slots.ts';
 
 export function unshareSandbox(program: string, slots: Slots): Sandbox {
-  return { name: 'unshare', start: async (launch) => startUnderInit(slots, [program, ...unshareArgs(launch)], launch) };
+  return {
+    name: 'unshare',
+    start: async (launch) => startUnderInit(slots, { command: [program, ...unshareArgs(launch)], isSealed: false }, launch),
+  };
 }
 
+/** The script may trace PID 1: it is root, in its user namespace at least. */
 function unshareArgs(launch: Launch): string[] {
   const args = ['--pid', '--fork', '--kill-child', '--mount-proc'];
   // Without root only a user namespace may make the others; the script is root in it alone.
