@@ -4,6 +4,7 @@ import { EMPTY_LOG, InputFile } from '../../src/job/artifact.ts';
 import { newRunId } from '../../src/job/names.ts';
 import type { Outcome } from '../../src/job/outcome.ts';
 import type { RunSpec } from '../../src/job/run.ts';
+import { dropPlatform } from '../../src/queue/platforms.ts';
 import { openQueues, platformQueue, type Queues } from '../../src/queue/queues.ts';
 import { commitResult, createRecord, readRecord } from '../../src/queue/records.ts';
 import { listRuns, type RunFilter } from '../../src/queue/run-list.ts';
@@ -31,6 +32,39 @@ afterAll(async () => {
 });
 
 const bullKey = (name: string): string => bullJobKey(runQueue('test'), name);
+
+describe('while runs are added all the time', () => {
+  it('pages show each of the runs of before once', async () => {
+    const before = Array.from({ length: 600 }, () => specOf());
+    await submitRuns(queues, before);
+    let paging = true;
+    const adding = (async () => {
+      while (paging) await submitRun(queues, specOf());
+    })();
+    const seen: string[] = [];
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page = await listRuns(queues, { limit: 20, cursor });
+      seen.push(...page.runs.map(({ id }) => id));
+      cursor = page.next;
+    }
+    paging = false;
+    await adding;
+    expect(seen).toHaveLength(new Set(seen).size);
+    expect(seen.filter((id) => before.some((spec) => spec.id === id))).toEqual(before.map(({ id }) => id).toReversed());
+  });
+});
+
+describe('a platform that is dropped', () => {
+  it('takes a run along that was recorded just before, and is not queued yet', async () => {
+    const spec = specOf();
+    await createRecord(queues.redis, spec);
+    await dropPlatform(queues, 'test');
+    expect((await readRecord(queues.redis, spec.id))?.result).toMatchObject({
+      outcome: 'cancelled',
+      reason: expect.stringContaining('platform-dropped'),
+    });
+  });
+});
 
 describe('many runs at once', () => {
   it('are accepted each, in their order, on every platform, and by one of all that submit them', async () => {
