@@ -97,7 +97,8 @@ function createReader(connection: Redis, commands: Redis, followed: Followed): R
           resume = resolve;
         });
       }
-      clientId ??= Number(await connection.client('ID'));
+      // A Redis may refuse that to its users: then a new follower's first wake-up comes with the next look.
+      clientId ??= Number(await connection.client('ID').catch(() => 0)) || null;
       // Until there is none without: what comes behind the read that follows ends it.
       while (hasNew(followed)) wake(followed, await fixPositions(connection, followed));
       reading = true;
