@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import { openS3Store } from '../../src/artifacts/s3-store.ts';
+import type { Store } from '../../src/artifacts/store.ts';
 import { eachAtOnce } from '../../src/service/each.ts';
 import { onPath } from '../../test/support/programs.ts';
 import { tempFolder } from '../../test/support/temp.ts';
@@ -110,6 +111,17 @@ async function inFolder<T>(parent: string, name: string, work: (folder: string) 
   }
 }
 
+/** Collects both into an empty store, reads all of it back, and closes it. */
+async function collectInto(store: Store, material: Material): Promise<Values> {
+  const times: number[] = [];
+  for (const left of [material.large, material.small]) {
+    times.push(await timed(async () => checkArtifacts(left, await collect(left, store))));
+    await checkStored(left, ({ sha256 }) => store.getBlob(sha256));
+  }
+  await store.close();
+  return ratesOf(material, times[0] ?? 0, times[1] ?? 0);
+}
+
 function builderFolder(made: Made): Contender {
   return {
     name: 'builder',
@@ -120,13 +132,7 @@ function builderFolder(made: Made): Contender {
       const measure = (): Promise<Values> =>
         inFolder(material.folder, 'store', async (folder) => {
           const store = await openFolderStore(folder);
-          const times: number[] = [];
-          for (const left of [material.large, material.small]) {
-            times.push(await timed(async () => checkArtifacts(left, await collect(left, store))));
-            await checkStored(left, ({ sha256 }) => store.getBlob(sha256));
-          }
-          await store.close();
-          return ratesOf(material, times[0] ?? 0, times[1] ?? 0);
+          return collectInto(store, material);
         });
       return { measure, close: async () => release() };
     },
@@ -256,13 +262,7 @@ function builderS3(made: Made): Contender {
       const measure = (): Promise<Values> =>
         s3.withBucket(async (bucket) => {
           const store = await openS3Store({ kind: 's3', bucket, endpoint, region, accessKey, secretKey });
-          const times: number[] = [];
-          for (const left of [material.large, material.small]) {
-            times.push(await timed(async () => checkArtifacts(left, await collect(left, store))));
-            await checkStored(left, ({ sha256 }) => store.getBlob(sha256));
-          }
-          await store.close();
-          return ratesOf(material, times[0] ?? 0, times[1] ?? 0);
+          return collectInto(store, material);
         });
       const close = async (): Promise<void> => {
         release();

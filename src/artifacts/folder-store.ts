@@ -43,7 +43,13 @@ export async function openFolderStore(path: string): Promise<Store> {
         settle: async () => {
           const settling = later;
           later = new Set();
-          await files.settle(settling);
+          try {
+            await files.settle(settling);
+          } catch (cause) {
+            // Not durable yet: they are to be settled still.
+            for (const folder of settling) later.add(folder);
+            throw cause;
+          }
         },
       };
     },

@@ -46,7 +46,7 @@ const SPOOL = '{"line":1,"atMs":5,"source":"stdout","text":"said"}\n';
 /** A taken folder with one attempt, of which Redis knows nothing. */
 function leave(o: { spool?: string | null; note?: boolean; secrets?: string[] } = {}): Left {
   const run = randomUUID();
-  const folder = `${temp.path}/root/~${run}`;
+  const folder = `${temp.path}/workers/~${run}`;
   const path = `${folder}/runs/${run}-1-${CLAIM}`;
   mkdirSync(`${path}/home`, { recursive: true });
   writeFileSync(`${path}/home/left`, 'left');
