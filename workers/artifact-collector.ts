@@ -1,5 +1,5 @@
 /** What a script left becomes artifacts: one pass hashes, and only content that the store does not know is sent. */
-import { constants, createReadStream } from 'node:fs';
+import { constants, createReadStream, lstatSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -12,6 +12,7 @@ import { eachAtOnce } from '../src/service/each.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { type BoundedNotes, createBoundedNotes } from './bounded-notes.ts';
 import { type ReadFile, readLeftFile } from './file-reading.ts';
+import { holdsOnly } from './folder-names.ts';
 import { walkFolder } from './folder-walk.ts';
 
 export interface CollectOptions {
@@ -34,6 +35,7 @@ const SEND_BYTES = 1024 * 1024;
  * skipped with a line in the log. No process of the script may be alive. Throws what the store throws.
  */
 export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
+  if (o.globs.length === 0 && o.inputs.length === 0 && (await holdsScriptAlone(o))) return [];
   const notes = createBoundedNotes();
   const artifacts: Artifact[] = [];
   const inputs = indexInputs(o.inputs);
@@ -53,6 +55,16 @@ export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
   for (const artifact of artifacts) noteOverlap(artifact, notes);
   for (const line of notes.lines()) await o.note(line);
   return artifacts;
+}
+
+/** Of most runs nothing is left, and nobody should wait for a walk through nothing: at once, as readLeftFile. */
+async function holdsScriptAlone({ folder, scriptSha256, signal }: CollectOptions): Promise<boolean> {
+  try {
+    if (!lstatSync(folder).isDirectory() || !holdsOnly(folder, [SCRIPT_NAME])) return false;
+    return (await readLeftFile(join(folder, SCRIPT_NAME), signal)).sha256 === scriptSha256;
+  } catch {
+    return false;
+  }
 }
 
 async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<string[]> {

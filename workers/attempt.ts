@@ -18,13 +18,12 @@ import {
 } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
 import { type AttemptFacts, attemptManifest } from './attempt-manifest.ts';
-import { writeAttemptNote } from './attempt-note.ts';
 import type { Executed, Execution } from './executor.ts';
 import type { RunCgroup } from './limits/run-cgroup.ts';
 import type { Mask } from './masker.ts';
 import { patiently } from './patience.ts';
 import { removeTree } from './remove-tree.ts';
-import { createRunFolder, type RunFolder } from './run-folder.ts';
+import type { RunFolder } from './run-folder.ts';
 import { commandOf } from './sandbox/process-table.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { ChosenSecrets } from './secrets.ts';
@@ -66,12 +65,12 @@ export async function runAttempt<T>(
   }
   const warn = (cause: unknown): void =>
     worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
-  const result = await runInPlace(worker, open, signals, { ...place, secrets }).catch((cause): AttemptResult => ({ kind: 'fault', cause }));
+  const result = await runInPlace(worker, open, signals, { place, secrets }).catch((cause): AttemptResult => ({ kind: 'fault', cause }));
   await place.cgroup?.close().catch(warn);
   try {
     return await settle(result);
   } finally {
-    if (result.kind !== 'interrupted' || !result.kept) await place.folder.remove().catch(warn);
+    if (result.kind !== 'interrupted' || !result.kept) await place.folder.retire(place.endedAlone).catch(warn);
   }
 }
 
@@ -84,26 +83,31 @@ function refused(code: string, text: string): AttemptResult {
 interface Place {
   folder: RunFolder;
   cgroup: RunCgroup | null;
+  /** Set when the script and all that it started have ended, and nothing had to be killed. */
+  endedAlone: boolean;
 }
 
 async function preparePlace(worker: WorkerContext, open: OpenAttempt): Promise<Place> {
   const script = await readScript(worker.store, open.spec.script);
-  const folder = await createRunFolder({ ...folderOf(worker, open), script, inputs: open.spec.inputs, store: worker.store });
+  const { attempt, claim, spec } = open;
+  const note = factsOf(worker, open);
+  const folder = await worker.folders.create({ run: spec.id, attempt, claim, note, script, inputs: spec.inputs, store: worker.store });
   try {
-    writeAttemptNote(folder.notePath, factsOf(worker, open));
-    return { folder, cgroup: worker.limiter.open(open.spec, { claim: open.claim, notePath: folder.cgroupsPath }) };
+    return { folder, cgroup: worker.limiter.open(spec, { claim, notePath: folder.cgroupsPath }), endedAlone: false };
   } catch (cause) {
-    await folder.remove().catch(() => undefined);
+    await folder.retire(false).catch(() => undefined);
     throw cause;
   }
 }
 
-interface Prepared extends Place {
+interface Prepared {
+  place: Place;
   secrets: ChosenSecrets;
 }
 
 async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, prepared: Prepared): Promise<AttemptResult> {
-  const { folder, cgroup, secrets } = prepared;
+  const { place, secrets } = prepared;
+  const { folder, cgroup } = place;
   const { mask } = secrets;
   const log = await openAttemptLog(worker, open, { spoolPath: folder.spoolPath, mask });
   try {
@@ -137,6 +141,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
       onOutput: (source, chunk) => log.push(source, chunk),
     });
     const executed = { ...ended, killed: [...ended.killed, ...((await cgroup?.endLeft(commandOf)) ?? [])] };
+    place.endedAlone = executed.ended === 'exited' && executed.killed.length === 0 && !executed.outputHeld;
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
@@ -243,8 +248,4 @@ async function logWithoutFiles(worker: WorkerContext, folder: RunFolder, log: At
 
 function factsOf(worker: WorkerContext, { spec, attempt, claim, startedAt }: OpenAttempt): AttemptFacts {
   return { spec, attempt, claim, startedAt, worker: worker.workerName };
-}
-
-function folderOf(worker: WorkerContext, open: OpenAttempt): { workDir: string; run: string; attempt: number; claim: string } {
-  return { workDir: worker.workDir, run: open.spec.id, attempt: open.attempt, claim: open.claim };
 }

@@ -12,7 +12,7 @@ import { linkOnce } from '../src/service/link-once.ts';
 import { isAlive } from '../src/service/process-identity.ts';
 import { removeLeftCgroups } from './limits/run-cgroup.ts';
 import { readRegular } from './regular-file.ts';
-import { pathsIn } from './run-folder.ts';
+import { pathsIn } from './run-paths.ts';
 import { endMarked } from './sandbox/marked-processes.ts';
 import { markOf } from './script-environment.ts';
 

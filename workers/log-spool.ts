@@ -1,5 +1,5 @@
 /** The log of a running attempt on the worker's disk: what it takes is there for the publisher at its own pace. */
-import { closeSync, constants, openSync, read, write } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, read, write } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { limits } from '../src/job/limits.ts';
@@ -38,10 +38,9 @@ export interface Spool {
 
 const NEWLINE = 0x0a;
 
-/** Makes the file, which must not be there yet. */
+/** Makes the file, or takes the empty one that is there. */
 export async function openSpool(path: string): Promise<Spool> {
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  const file = openNew(path, flags);
+  const file = openEmpty(path);
   const size = { bytes: 0, lines: 0 };
   const growth = createGrowth();
   const window = createSpoolWindow({ bytesMax: limits.logWindowBytes, rangeBytes: limits.logEntryBytesMax / 2 });
@@ -136,9 +135,13 @@ const readFd = promisify(read);
 const writeFd = promisify(write);
 
 /** Synchronous, as run-folder.ts. */
-function openNew(path: string, flags: number): number {
+function openEmpty(path: string): number {
   try {
-    return openSync(path, flags, 0o600);
+    const file = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    const found = fstatSync(file);
+    if (found.isFile() && found.nlink === 1 && found.size === 0) return file;
+    closeSync(file);
+    throw new Error('something else in its place');
   } catch (cause) {
     throw diskFault(cause, `make the log's file ${path}`);
   }

@@ -18,6 +18,7 @@ import { startHeartbeat } from './heartbeat.ts';
 import { hiddenFolders } from './hidden-folders.ts';
 import { findCgroups } from './limits/cgroups.ts';
 import { createLimiter } from './limits/limiter.ts';
+import { createRunFolders } from './run-folder.ts';
 import { createRunningRuns } from './running-runs.ts';
 import { startSalvage } from './salvage.ts';
 import { chooseSandbox } from './sandbox/choose.ts';
@@ -99,7 +100,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       execute: createExecutor(sandbox),
       limiter,
       running,
-      workDir: folder.path,
+      folders: createRunFolders(folder.path),
       workerName: folder.name,
       hide: hiddenFolders(config),
       secrets: createSecrets(config.secrets),

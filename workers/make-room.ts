@@ -5,7 +5,7 @@ import { isNoRoom } from './disk-fault.ts';
 import type { LeftFolder } from './left-folders.ts';
 import { diskUsage } from './limits/disk-usage.ts';
 import { removeTree } from './remove-tree.ts';
-import { pathsIn } from './run-folder.ts';
+import { pathsIn } from './run-paths.ts';
 
 /** What has to go: its path, and about how much room it had. */
 export interface Gone {

@@ -1,5 +1,5 @@
 /** The folder of one attempt: the script's own part, fresh, with its inputs in place, and beside it what is the worker's. */
-import { createWriteStream, lstatSync, mkdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { createWriteStream, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -8,91 +8,101 @@ import { checkedContent } from '../src/artifacts/checked-content.ts';
 import type { Store } from '../src/artifacts/store.ts';
 import type { InputFile } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
-import { checkRelativePath, SCRIPT_NAME } from '../src/job/names.ts';
+import { checkRelativePath } from '../src/job/names.ts';
 import { eachAtOnce } from '../src/service/each.ts';
 import { BuilderError } from '../src/service/errors.ts';
+import { type AttemptNote, writeAttemptNote } from './attempt-note.ts';
 import { diskFault } from './disk-fault.ts';
 import { removeTree } from './remove-tree.ts';
+import { pathsIn, type RunPaths } from './run-paths.ts';
+import { isAsMade, makeSpareFolder, rewrite, type SpareFolder } from './spare-folder.ts';
 
-export interface RunFolder {
+export interface RunFolder extends RunPaths {
   root: string;
-  /** The script's working directory and HOME. */
-  home: string;
-  tmp: string;
-  scriptPath: string;
-  /** Outside of what the script is given. */
-  spoolPath: string;
-  /** What it is an attempt of. */
-  notePath: string;
-  /** Which control groups were made for it. */
-  cgroupsPath: string;
-  remove(): Promise<void>;
+  /** Takes it away. `endedAlone`: no process of the run can still reach it; then it may serve another attempt, if it is as new. */
+  retire(endedAlone: boolean): Promise<void>;
 }
 
 export interface RunFolderOptions {
-  workDir: string;
   run: string;
   attempt: number;
   claim: string;
+  note: AttemptNote;
   script: Buffer;
   inputs: InputFile[];
   store: Store;
 }
 
-/**
- * Makes the folder and fills it; what was made is removed again where that fails. Throws BuilderError `not-found` for an input
- * that the store does not have, `store-full` where the disk has no room, and what the store throws.
- */
-export async function createRunFolder(o: RunFolderOptions): Promise<RunFolder> {
-  const root = join(o.workDir, 'runs', `${o.run}-${o.attempt}-${o.claim}`);
-  const { home } = pathsIn(root);
-  const folder: RunFolder = {
-    root,
-    scriptPath: join(home, SCRIPT_NAME),
-    ...pathsIn(root),
-    remove: async () => {
-      if (!removeUsual(folder)) await removeTree(root);
+export interface RunFolders {
+  /**
+   * Makes a folder and fills it; what was made is removed again where that fails. Throws BuilderError `not-found` for an input
+   * that the store does not have, `store-full` where the disk has no room, and what the store throws.
+   */
+  create(o: RunFolderOptions): Promise<RunFolder>;
+}
+
+export function createRunFolders(workDir: string): RunFolders {
+  const [runs, spare] = [join(workDir, 'runs'), join(workDir, 'spare')];
+  /** The oldest first. */
+  const spares: SpareFolder[] = [];
+  let count = 0;
+  const makeOne = (): SpareFolder => {
+    count += 1;
+    return makeSpareFolder(join(spare, String(count)));
+  };
+  const takeOne = (): SpareFolder => {
+    const nowMs = performance.now();
+    for (;;) {
+      const [oldest] = spares;
+      // One that was just made rests, for it could not serve twice; see isAsMade.
+      if (oldest === undefined || nowMs - oldest.restsSinceMs < limits.fileClockTickMs) return makeOne();
+      spares.shift();
+      if (nowMs - oldest.restsSinceMs < limits.spareFolderMsMax) return oldest;
+      void removeTree(oldest.path).catch(() => undefined);
+    }
+  };
+  const retire = async (made: SpareFolder, root: string, usedAtMs: number, endedAlone: boolean): Promise<void> => {
+    const mayStay = spares.length < limits.spareFoldersMax;
+    if (mayStay && endedAlone && isAsMade(made, root, usedAtMs)) {
+      renameSync(root, made.path);
+      spares.push({ ...made, restsSinceMs: performance.now() });
+      return;
+    }
+    await removeTree(root);
+    // In its place, while nobody waits for it; where that fails, the next attempt makes its own and tells why not.
+    try {
+      if (mayStay) spares.push(makeOne());
+    } catch {}
+  };
+  return {
+    create: async (o) => {
+      const root = join(runs, `${o.run}-${o.attempt}-${o.claim}`);
+      const paths = pathsIn(root);
+      const usedAtMs = performance.now();
+      let made: SpareFolder | null = null;
+      try {
+        mkdirSync(runs, { recursive: true, mode: 0o700 });
+        made = takeOne();
+        fill(made.path, o);
+        renameSync(made.path, root);
+        if (o.inputs.length > 0) await placeInputs(paths.home, o);
+      } catch (cause) {
+        for (const path of made === null ? [] : [made.path, root]) await removeTree(path).catch(() => undefined);
+        throw diskFault(cause, `prepare the folder of the run ${root}`);
+      }
+      const spareOne = made;
+      return { root, ...paths, retire: (endedAlone) => retire(spareOne, root, usedAtMs, endedAlone) };
     },
   };
-  try {
-    // Synchronous: each of these costs less than its way through the thread pool.
-    mkdirSync(root, { recursive: true, mode: 0o700 });
-    for (const path of [home, folder.tmp]) mkdirSync(path, { mode: 0o700 });
-    if (o.inputs.length > 0) await placeInputs(home, o);
-    writeFileSync(folder.scriptPath, o.script, { mode: 0o755, flag: 'wx' });
-  } catch (cause) {
-    await folder.remove().catch(() => undefined);
-    throw diskFault(cause, `prepare the folder of the run ${root}`);
-  }
-  return folder;
 }
 
-/**
- * By its names what is there where a script has left nothing, so that nothing is looked for; false where there is more, or a log so long that
- * removing it takes a while.
- */
-function removeUsual({ root, home, tmp, scriptPath, spoolPath, notePath }: RunFolder): boolean {
-  try {
-    // A script without a sandbox may have put a link in the place of its folder.
-    if (!lstatSync(home).isDirectory() || lstatSync(spoolPath).size > limits.logEntryBytesMax) return false;
-    unlinkSync(scriptPath);
-    for (const folder of [home, tmp]) rmdirSync(folder);
-    for (const file of [spoolPath, notePath]) unlinkSync(file);
-    rmdirSync(root);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-export function pathsIn(root: string): Pick<RunFolder, 'home' | 'tmp' | 'spoolPath' | 'notePath' | 'cgroupsPath'> {
-  return {
-    home: join(root, 'home'),
-    tmp: join(root, 'tmp'),
-    spoolPath: join(root, 'log.ndjson'),
-    notePath: join(root, 'attempt.json'),
-    cgroupsPath: join(root, 'cgroups.json'),
-  };
+/** Before it has the attempt's name: whoever finds that finds a note of this attempt, and a log of no other. */
+function fill(path: string, { script, note, inputs }: RunFolderOptions): void {
+  const { scriptPath, notePath, spoolPath } = pathsIn(path);
+  // Until all inputs are there the script has not started, and the log's file tells so.
+  if (inputs.length > 0) rmSync(spoolPath, { force: true });
+  rewrite(scriptPath, script, 0o755);
+  writeAttemptNote(notePath, note);
 }
 
 async function placeInputs(home: string, { inputs, store }: RunFolderOptions): Promise<void> {

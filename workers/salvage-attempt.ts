@@ -17,7 +17,7 @@ import { readAttemptNote } from './attempt-note.ts';
 import type { LeftAttempt } from './left-folders.ts';
 import { giveLines, giveNotes } from './left-log.ts';
 import { patiently } from './patience.ts';
-import { pathsIn } from './run-folder.ts';
+import { pathsIn } from './run-paths.ts';
 
 export interface SalvageContext {
   redis: Redis;

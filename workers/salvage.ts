@@ -7,6 +7,7 @@ import { oneLine } from '../src/service/errors.ts';
 import type { Logger } from '../src/service/logger.ts';
 import type { LeftAttempt, LeftFolder } from './left-folders.ts';
 import { removeTree } from './remove-tree.ts';
+import { pathsIn } from './run-paths.ts';
 import { salvageAttempt } from './salvage-attempt.ts';
 
 export interface SalvageOptions {
@@ -85,7 +86,8 @@ function remove(o: SalvageOptions, folder: string): Promise<void> {
   return removeTree(folder).catch((cause) => o.logger.warn({ folder, error: oneLine(cause) }, 'not all of a dead worker could be removed'));
 }
 
-/** By this machine's clock: nothing is made in the folder itself once the script runs. */
+/** By this machine's clock: its note is written before the script runs, and never again. */
 async function isOld({ path }: LeftAttempt): Promise<boolean> {
-  return Date.now() - (await stat(path)).mtimeMs > limits.leftAttemptMsMax;
+  const { mtimeMs } = await stat(pathsIn(path).notePath).catch(() => stat(path));
+  return Date.now() - mtimeMs > limits.leftAttemptMsMax;
 }

@@ -5,6 +5,7 @@ import type { Redis } from '../src/redis/connection.ts';
 import type { Logger } from '../src/service/logger.ts';
 import type { Executor } from './executor.ts';
 import type { Limiter } from './limits/limiter.ts';
+import type { RunFolders } from './run-folder.ts';
 import type { RunningRuns } from './running-runs.ts';
 import type { Secrets } from './secrets.ts';
 
@@ -15,7 +16,7 @@ export interface WorkerContext {
   execute: Executor;
   limiter: Limiter;
   running: RunningRuns;
-  workDir: string;
+  folders: RunFolders;
   workerName: string;
   /** Folders that scripts are not to see. */
   hide: string[];

@@ -9,7 +9,7 @@ import { type Contender, Void } from '../figure.ts';
 
 const WORKER = fileURLToPath(new URL('bullmq-execa-worker.js', import.meta.url));
 const QUEUE = 'bench';
-const POLL_MS = 2;
+const POLL_MS = 20;
 
 export function bullmqExeca(o: { runs: number; concurrency: number }): Contender {
   return {

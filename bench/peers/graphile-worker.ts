@@ -8,7 +8,7 @@ import { type Contender, Void } from '../figure.ts';
 import { startPostgres } from '../support/postgres.ts';
 
 const WORKER = fileURLToPath(new URL('graphile-worker-worker.js', import.meta.url));
-const POLL_MS = 5;
+const POLL_MS = 20;
 
 export function graphileWorker(o: { runs: number; concurrency: number }): Contender {
   return {

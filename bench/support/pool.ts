@@ -14,7 +14,7 @@ import { Void } from '../figure.ts';
 
 const TOKEN = 'a-bootstrap-token-of-a-bench';
 export const PLATFORM = 'bench';
-const POLL_MS = 2;
+const POLL_MS = 20;
 
 export interface PoolOptions {
   workers: number;

@@ -77,6 +77,13 @@ export const limits = {
   wakeEntriesMax: 1_000,
   logShards: 64,
 
+  /** Folders that a worker keeps for runs to come; each is three folders and three small files. */
+  spareFoldersMax: 256,
+  /** What lies about for longer is not used: a machine may tidy up its temporary files. */
+  spareFolderMsMax: HOUR,
+  /** How coarse the times of a file may be: two changes within it can have one time. Kernels count in ticks of up to 10 ms. */
+  fileClockTickMs: 20,
+
   artifactsPerRunMax: 100_000,
   /** Files that a worker reads or writes at a time for one run: enough to hide the store's latency, few open files. */
   filesAtOnce: 8,

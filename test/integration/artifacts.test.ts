@@ -1,16 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { linkSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
@@ -18,12 +7,10 @@ import type { Store } from '../../src/artifacts/store.ts';
 import type { Artifact, InputFile } from '../../src/job/artifact.ts';
 import { limits } from '../../src/job/limits.ts';
 import { collectArtifacts } from '../../workers/artifact-collector.ts';
-import { createRunFolder } from '../../workers/run-folder.ts';
 import { sha256Of, sourceOf } from '../support/contents.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
 
 const SCRIPT = Buffer.from('true\n');
-const ID = { run: '11111111-1111-4111-8111-111111111111', attempt: 1, claim: 'c' };
 let temp: TempFolder;
 let store: Store;
 
@@ -41,38 +28,6 @@ async function stored(path: string, content: string, mode = 0o644): Promise<Inpu
   await store.putBlob(sourceOf(content));
   return { path, sha256: sha256Of(content), mode };
 }
-
-describe('a run’s folder', () => {
-  it('holds the script and its inputs, and nothing after it is removed', async () => {
-    const inputs = [await stored('a.txt', 'A'), await stored('deep/er/tool', '#!/bin/sh\n', 0o775), await stored('empty', '')];
-    const folder = await createRunFolder({ workDir: temp.path, ...ID, script: SCRIPT, inputs, store });
-    expect(readdirSync(folder.home).sort()).toEqual(['a.txt', 'deep', 'empty', 'script.sh']);
-    expect(readFileSync(`${folder.home}/a.txt`, 'utf8')).toBe('A');
-    expect(statSync(`${folder.home}/deep/er/tool`).mode & 0o777).toBe(0o775);
-    expect(statSync(folder.scriptPath).mode & 0o777).toBe(0o755);
-    expect(folder.spoolPath.startsWith(folder.home)).toBe(false);
-    mkdirSync(`${folder.home}/shut`);
-    writeFileSync(`${folder.home}/shut/x`, '');
-    chmodSync(`${folder.home}/shut`, 0);
-    await folder.remove();
-    expect(existsSync(folder.root)).toBe(false);
-  });
-
-  it('is not made for an input that the store does not have', async () => {
-    const inputs: InputFile[] = [{ path: 'lost', sha256: 'f'.repeat(64), mode: 0o644 }];
-    const made = createRunFolder({ workDir: temp.path, ...ID, claim: 'missing', script: SCRIPT, inputs, store });
-    await expect(made).rejects.toMatchObject({ code: 'not-found', message: expect.stringContaining('the input lost') });
-    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
-  });
-
-  it('is not made from damaged content', async () => {
-    const input = await stored('damaged', 'as it was');
-    writeFileSync(`${temp.path}/store/blobs/sha256/${input.sha256.slice(0, 2)}/${input.sha256}`, 'as it is!');
-    const made = createRunFolder({ workDir: temp.path, ...ID, claim: 'damaged', script: SCRIPT, inputs: [input], store });
-    await expect(made).rejects.toThrow(/expected content with SHA-256/);
-    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
-  });
-});
 
 describe('collecting', () => {
   let home: string;

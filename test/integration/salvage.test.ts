@@ -117,7 +117,7 @@ describe('an attempt that a dead worker left', () => {
     const [fresh, behind, old] = [leave(), leave(), leave()];
     for (const one of [fresh, old]) shutStoreTo(one);
     const longAgo = (Date.now() - limits.leftAttemptMsMax) / 1000 - 60;
-    utimesSync(old.path, longAgo, longAgo);
+    utimesSync(`${old.path}/attempt.json`, longAgo, longAgo);
     await salvage([old, fresh, behind], { waitMs: 50 });
     expect([old, fresh, behind].map(({ folder }) => existsSync(folder.path))).toEqual([false, true, true]);
     expect(await manifestOf(behind)).toBeNull();

@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto';
+import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { openFolderStore } from '../../src/artifacts/folder-store.ts';
+import type { Store } from '../../src/artifacts/store.ts';
+import type { InputFile } from '../../src/job/artifact.ts';
+import { limits } from '../../src/job/limits.ts';
+import { createRunFolders, type RunFolder, type RunFolders } from '../../workers/run-folder.ts';
+import { sha256Of, sourceOf } from '../support/contents.ts';
+import { specOf } from '../support/specs.ts';
+import { type TempFolder, tempFolder } from '../support/temp.ts';
+import { until } from '../support/until.ts';
+
+const SCRIPT = Buffer.from('true\n');
+let temp: TempFolder;
+let store: Store;
+let folders: RunFolders;
+
+beforeAll(async () => {
+  temp = tempFolder();
+  store = await openFolderStore(`${temp.path}/store`);
+  folders = createRunFolders(temp.path);
+});
+
+afterAll(async () => {
+  await store.close();
+  temp.remove();
+});
+
+async function stored(path: string, content: string, mode = 0o644): Promise<InputFile> {
+  await store.putBlob(sourceOf(content));
+  return { path, sha256: sha256Of(content), mode };
+}
+
+function create(made: RunFolders, o: { inputs?: InputFile[]; script?: Buffer } = {}): Promise<RunFolder> {
+  const spec = specOf();
+  const note = { spec, worker: 'w', startedAt: spec.createdAt };
+  return made.create({ run: spec.id, attempt: 1, claim: 'c1', note, script: SCRIPT, inputs: [], store, ...o });
+}
+
+describe('a run’s folder', () => {
+  it('holds the script and its inputs, and nothing after it is removed', async () => {
+    const inputs = [await stored('a.txt', 'A'), await stored('deep/er/tool', '#!/bin/sh\n', 0o775), await stored('empty', '')];
+    const folder = await create(folders, { inputs });
+    expect(readdirSync(folder.home).sort()).toEqual(['a.txt', 'deep', 'empty', 'script.sh']);
+    expect(readFileSync(`${folder.home}/a.txt`, 'utf8')).toBe('A');
+    expect(statSync(`${folder.home}/deep/er/tool`).mode & 0o777).toBe(0o775);
+    expect(statSync(folder.scriptPath).mode & 0o777).toBe(0o755);
+    expect(folder.spoolPath.startsWith(folder.home)).toBe(false);
+    mkdirSync(`${folder.home}/shut`);
+    writeFileSync(`${folder.home}/shut/x`, '');
+    chmodSync(`${folder.home}/shut`, 0);
+    await folder.retire(true);
+    expect(existsSync(folder.root)).toBe(false);
+  });
+
+  it('is not made for an input that the store does not have', async () => {
+    const inputs: InputFile[] = [{ path: 'lost', sha256: 'f'.repeat(64), mode: 0o644 }];
+    const made = create(folders, { inputs });
+    await expect(made).rejects.toMatchObject({ code: 'not-found', message: expect.stringContaining('the input lost') });
+    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+  });
+
+  it('is not made from damaged content', async () => {
+    const input = await stored('damaged', 'as it was');
+    writeFileSync(`${temp.path}/store/blobs/sha256/${input.sha256.slice(0, 2)}/${input.sha256}`, 'as it is!');
+    const made = create(folders, { inputs: [input] });
+    await expect(made).rejects.toThrow(/expected content with SHA-256/);
+    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+  });
+});
+
+describe('the folder of a run that left it as it was', () => {
+  /** Folders of which one is not too new to serve twice. */
+  async function withRested(): Promise<{ made: RunFolders; place: string }> {
+    const place = `${temp.path}/${randomUUID()}`;
+    const made = createRunFolders(place);
+    await (await create(made)).retire(true);
+    // A time of the file system that is another than that of the making.
+    const trial = `${temp.path}/trial`;
+    const { ctimeMs } = statSync(`${place}/spare/${readdirSync(`${place}/spare`)[0]}/home`);
+    // The clock of the file system goes on.
+    await until(() => {
+      writeFileSync(trial, '');
+      return statSync(trial).ctimeMs > ctimeMs + limits.fileClockTickMs;
+    }, 'the clock of the file system');
+    return { made, place };
+  }
+
+  /** Which folder or file it is, though the number of one that is gone may be another's. */
+  const identityOf = (path: string): string => {
+    const { ino, birthtimeNs } = statSync(path, { bigint: true });
+    return `${ino} ${birthtimeNs}`;
+  };
+
+  it('serves the next, with that one’s script and note, and an empty log', async () => {
+    const { made } = await withRested();
+    const first = await create(made, { script: Buffer.from('echo a longer one\n') });
+    writeFileSync(first.spoolPath, '{"line":1}\n');
+    const inodes = [first.home, first.tmp, first.spoolPath, first.scriptPath].map(identityOf);
+    await first.retire(true);
+    expect(existsSync(first.root)).toBe(false);
+    const second = await rested(made);
+    expect([second.home, second.tmp, second.spoolPath, second.scriptPath].map(identityOf)).toEqual(inodes);
+    expect(readFileSync(second.scriptPath, 'utf8')).toBe('true\n');
+    expect(readFileSync(second.spoolPath, 'utf8')).toBe('');
+    expect(JSON.parse(readFileSync(second.notePath, 'utf8')).spec.id).toBe(second.root.slice(-41, -5));
+    expect(readdirSync(second.home)).toEqual(['script.sh']);
+    await second.retire(true);
+  });
+
+  /** The one that was given back last: it rests a little. */
+  async function rested(made: RunFolders): Promise<RunFolder> {
+    const sinceMs = performance.now();
+    await until(() => performance.now() - sinceMs > 2 * limits.fileClockTickMs, 'the folder to have rested');
+    return create(made);
+  }
+
+  it.each<[string, (folder: RunFolder) => void, boolean]>([
+    ['a process of it may live', () => undefined, false],
+    ['it left a file', ({ home }) => writeFileSync(`${home}/a`, ''), true],
+    ['it left a temporary file', ({ tmp }) => writeFileSync(`${tmp}/a`, ''), true],
+    ['it left something beside its folders', ({ root }) => writeFileSync(`${root}/a`, ''), true],
+    ['it changed the rights of its folder', ({ home }) => chmodSync(home, 0o755), true],
+    ['it changed and restored them', ({ home }) => [0o755, 0o700].forEach((mode) => void chmodSync(home, mode)), true],
+    ['it changed the times of its folder', ({ tmp }) => utimesSync(tmp, 1, 1), true],
+    ['it changed the rights of its script', ({ scriptPath }) => chmodSync(scriptPath, 0o777), true],
+    ['its script has another name too', ({ scriptPath }) => linkSync(scriptPath, `${temp.path}/${randomUUID()}`), true],
+    ['its log has another name too', ({ spoolPath }) => linkSync(spoolPath, `${temp.path}/${randomUUID()}`), true],
+    ['its log is long', ({ spoolPath }) => writeFileSync(spoolPath, Buffer.alloc(limits.logEntryBytesMax + 1)), true],
+  ])('serves no other where %s', async (_, change, endedAlone) => {
+    const { made, place } = await withRested();
+    const folder = await create(made);
+    writeFileSync(folder.spoolPath, '');
+    const known = identityOf(folder.home);
+    const others = readdirSync(`${place}/spare`).length;
+    change(folder);
+    await folder.retire(endedAlone);
+    expect(readdirSync(`${place}/runs`)).toEqual([]);
+    // A new one took its place.
+    expect(readdirSync(`${place}/spare`)).toHaveLength(others + 1);
+    const next = await rested(made);
+    expect(identityOf(next.home)).not.toBe(known);
+    expect(readdirSync(next.home)).toEqual(['script.sh']);
+    expect(statSync(next.home).mode & 0o777).toBe(0o700);
+    await next.retire(true);
+  });
+});
