@@ -30,7 +30,8 @@ export async function openFolderStore(path: string): Promise<Store> {
       await files.confirm(key, later);
       return 'known';
     }
-    await files.write(key, (file) => fill({ file, source, guard, signal }), later);
+    signal?.throwIfAborted();
+    await files.write(key, contentInMemory(source) ?? ((file) => fill({ file, source, guard, signal })), later);
     return 'stored';
   };
   return {
@@ -61,7 +62,7 @@ export async function openFolderStore(path: string): Promise<Store> {
     },
     putDocument: async (key, content) => {
       checkDocumentKey(key);
-      await files.write(key, (file) => guard(writeWhole(file, content)));
+      await files.write(key, content);
     },
     getDocument: async (key) => {
       checkDocumentKey(key);
@@ -103,11 +104,6 @@ interface Filling {
 
 /** Writes one piece while the next is read and hashed. A failure of an early sync is told by no later one: it counts as the write's. */
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
-  const content = contentInMemory(source);
-  if (content !== null) {
-    signal?.throwIfAborted();
-    return guard(writeWhole(file, content));
-  }
   let pieces: Buffer[] = [];
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
