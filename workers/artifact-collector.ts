@@ -139,7 +139,7 @@ async function send(
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
     const openFile = () => createReadStream(file, { flags: flags as unknown as string, highWaterMark: SEND_BYTES });
-    await batch.putBlob({ sha256, bytes, open: openFile, ...(content === null ? {} : { content }) }, o.signal);
+    await batch.putBlob({ sha256, bytes, open: openFile, path: file, ...(content === null ? {} : { content }) }, o.signal);
     return true;
   } catch (cause) {
     if (cause instanceof BuilderError || o.signal.aborted) throw cause;

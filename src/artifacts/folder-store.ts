@@ -3,15 +3,12 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { checkedContent, contentInMemory } from './checked-content.ts';
-import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Unsettled, writeWhole } from './durable-files.ts';
+import { checkedContent, checkedFile, contentInMemory } from './checked-content.ts';
+import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Unsettled } from './durable-files.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
+import { createPieceWriter, PIECE_BYTES } from './piece-writer.ts';
 import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
-/** Large enough that the system's calls cost little, small enough for memory. */
-const WRITE_BYTES = 1024 * 1024;
-/** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
-const SYNC_BYTES = 32 * 1024 * 1024;
 const READ_BYTES = 256 * 1024;
 
 /** Makes the folder where it is missing; throws `bad-config` where it cannot be written, `store-full` where it has no room. */
@@ -102,43 +99,30 @@ interface Filling {
   signal: AbortSignal | undefined;
 }
 
-/** Writes one piece while the next is read and hashed. A failure of an early sync is told by no later one: it counts as the write's. */
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
-  let pieces: Buffer[] = [];
-  let bytes = 0;
-  let writing: Promise<void> = Promise.resolve();
-  let unsyncedBytes = 0;
-  let syncing: Promise<void> = Promise.resolve();
-  const syncEarly = async (): Promise<void> => {
-    if (unsyncedBytes < SYNC_BYTES) return;
-    unsyncedBytes = 0;
-    await guard(syncing);
-    syncing = file.datasync();
-    syncing.catch(() => undefined);
-  };
-  const flush = async (): Promise<void> => {
-    await guard(writing);
-    await syncEarly();
-    unsyncedBytes += bytes;
-    const [first] = pieces;
-    writing = writeWhole(file, pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces));
-    // Awaited at the next flush; until then a failure must not count as unhandled.
-    writing.catch(() => undefined);
-    pieces = [];
-    bytes = 0;
-  };
+  const writer = createPieceWriter(file);
   try {
-    for await (const chunk of checkedContent(source, signal)) {
-      pieces.push(chunk);
-      bytes += chunk.length;
-      if (bytes >= WRITE_BYTES) await flush();
-    }
-    if (bytes > 0) await flush();
-    await guard(Promise.all([writing, syncing]));
+    const pieces =
+      source.path === undefined ? inPieces(checkedContent(source, signal)) : checkedFile(source, source.path, PIECE_BYTES, signal);
+    for await (const piece of pieces) await guard(writer.write(piece));
+    await guard(writer.end());
   } finally {
     // The file is closed next: nothing may still be writing to it.
-    await Promise.allSettled([writing, syncing]);
+    await writer.idle();
   }
+}
+
+async function* inPieces(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
+  let parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    bytes += chunk.length;
+    if (bytes < PIECE_BYTES) continue;
+    yield Buffer.concat(parts);
+    [parts, bytes] = [[], 0];
+  }
+  if (bytes > 0) yield Buffer.concat(parts);
 }
 
 async function readRange(file: FileHandle, range: ByteRange | undefined): Promise<Readable> {

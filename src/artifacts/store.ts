@@ -8,6 +8,8 @@ export interface BlobSource {
   open: () => Readable;
   /** All of it, where it is in memory anyway: it is taken in place of what `open` would give, and checked as well. */
   content?: Buffer;
+  /** A regular file that has it, where there is one: it may be read in the place of what `open` would give. No link is followed. */
+  path?: string;
 }
 
 export interface ByteRange {

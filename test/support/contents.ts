@@ -1,6 +1,8 @@
 /** Contents for stores: made as streams, so that a test holds none of it whole. */
 import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { BlobSource } from '../../src/artifacts/store.ts';
 
 export function sha256Of(content: Buffer | string): string {
@@ -15,6 +17,12 @@ export function sourceOf(content: Buffer | string): BlobSource {
 /** The same where all of it is in memory. */
 export function inMemory(content: string): BlobSource {
   return { ...sourceOf(content), content: Buffer.from(content) };
+}
+
+/** The same in a file, which may hold other content than is declared. */
+export async function inFile(path: string, declared: BlobSource, held: BlobSource = declared): Promise<BlobSource> {
+  await pipeline(held.open(), createWriteStream(path));
+  return { ...declared, path, open: () => createReadStream(path) };
 }
 
 export interface LargeSource extends BlobSource {

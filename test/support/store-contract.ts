@@ -4,7 +4,8 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
 import { ContentMismatch, type Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
-import { digestOf, inMemory, largeSource, sha256Of, sourceOf } from './contents.ts';
+import { digestOf, inFile, inMemory, largeSource, sha256Of, sourceOf } from './contents.ts';
+import { tempFolder } from './temp.ts';
 
 const MIB = 1024 * 1024;
 /** Three parts of an upload, the last one not full. */
@@ -23,6 +24,15 @@ export function describeStoreContract(name: string, { store, leftovers }: StoreU
   it(`${name} tells that it can be read and written`, async () => {
     await expect(store().check()).resolves.toBeUndefined();
   });
+}
+
+async function inTempFolder(work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = tempFolder();
+  try {
+    await work(folder.path);
+  } finally {
+    folder.remove();
+  }
 }
 
 function refuseToOpen(why: string): never {
@@ -55,6 +65,16 @@ function blobTests({ store, leftovers }: StoreUnderTest): void {
     const empty = inMemory('');
     await store().putBlob(empty);
     expect(await store().statBlob(empty.sha256)).toBe(0);
+  });
+
+  it('may lie in a file, of any length', async () => {
+    await inTempFolder(async (folder) => {
+      for (const bytes of [0, 1, MIB, 2 * MIB, 3.5 * MIB, LARGE_BYTES + 1]) {
+        const source = await inFile(`${folder}/file`, largeSource(bytes, { seed: `in a file ${bytes}` }));
+        expect(await store().putBlob(source)).toBe('stored');
+        expect(await digestOf(await store().getBlob(source.sha256))).toEqual({ bytes, sha256: source.sha256 });
+      }
+    });
   });
 
   it('may be stored as a batch, which can be settled again and again', async () => {
@@ -153,6 +173,21 @@ function failureTests({ store, leftovers }: StoreUnderTest): void {
       await expect(store().putBlob(source.upTo(bytes))).rejects.toBeInstanceOf(ContentMismatch);
       await expectNothing(source.sha256);
     }
+  });
+
+  it('because a file has changed are refused', async () => {
+    await inTempFolder(async (folder) => {
+      const declared = largeSource(2.5 * MIB, { seed: 'declared' });
+      for (const held of [declared.upTo(2 * MIB), largeSource(2.5 * MIB, { seed: 'held' }), largeSource(3 * MIB, { seed: 'declared' })]) {
+        await expect(store().putBlob(await inFile(`${folder}/changed`, declared, held))).rejects.toBeInstanceOf(ContentMismatch);
+        await expectNothing(declared.sha256);
+      }
+      const reason = new Error('given up');
+      const source = await inFile(`${folder}/whole`, declared);
+      await expect(store().putBlob(source, AbortSignal.abort(reason))).rejects.toBe(reason);
+      await expectNothing(declared.sha256);
+      expect(await store().putBlob(source)).toBe('stored');
+    });
   });
 
   it('because the source fails tell what it said', async () => {
