@@ -8,7 +8,7 @@ import { afterAll, expect, test } from '@jest/globals';
 import { createExecutor } from '../../workers/executor.ts';
 import { bwrapSandbox } from '../../workers/sandbox/bwrap.ts';
 import { noSandbox } from '../../workers/sandbox/none.ts';
-import { createSlots } from '../../workers/sandbox/slots.ts';
+import { createSlots, type Slots } from '../../workers/sandbox/slots.ts';
 import { alive, describeUnder, executorsHere, removeRuns, run, runsFolder } from '../support/executing.ts';
 import { until } from '../support/until.ts';
 
@@ -67,8 +67,33 @@ describeUnder(
       expect(told.stdout).toMatch(/^touch: .*Read-only file system\n0\n1\nend\n$/);
       expect(existsSync('/tmp/there')).toBe(false);
     });
+
+    test('letters that come when init has told its last spoil no later run of the slot', async () => {
+      const slots = tooLate(createSlots());
+      const late = createExecutor(bwrapSandbox('/usr/bin/bwrap', slots));
+      for (const word of ['one', 'two', 'three']) {
+        expect(await run(late, `echo ${word}`)).toMatchObject({ stdout: `${word}\n`, exitCode: 0, killed: [] });
+      }
+    });
   },
 );
+
+/** Slots to which the worker speaks once more when the run is over. */
+function tooLate(slots: Slots): Slots {
+  return {
+    take: async () => {
+      const slot = await slots.take();
+      const listen: typeof slot.listen = ({ onLine, onEnd }) => {
+        const speakAgain = (line: string): void => {
+          if (line.startsWith('done')) slot.send('tk');
+          onLine(line);
+        };
+        slot.listen({ onLine: speakAgain, onEnd });
+      };
+      return { ...slot, listen };
+    },
+  };
+}
 
 test('a wrapper that fails spoils no later run', async () => {
   const slots = createSlots();

@@ -56,8 +56,6 @@ export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, laun
       end(text || 'nothing said');
     } else if (word === 'ended') ended.resolve(leaderEndOf(number));
     else takeReport(told, line);
-    // PID 1 waits for that before it ends.
-    if (word === 'done' && wrapper !== null) slot.send('c');
   };
   slot.listen({ onLine, onEnd: end });
   slot.send(Buffer.concat([frame(slotFields(wrapper, launch)), frame(initFields(launch))]));

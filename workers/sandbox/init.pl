@@ -1,20 +1,21 @@
 # Starts the script of one run, tells how it ended, and leaves nothing of it alive. As PID 1 of the run's PID namespace it is a program
 # of its own; without one it is a part of slot.pl, to which every orphan of the run comes.
 #
-# Every run in a namespace compiles this anew, so it has no module, not even strict (a test compiles it with that), and what most runs
-# do not need stands behind the end of the program and is compiled at its first use.
+# Every run in a namespace compiles this anew, and each line costs it: so it has no module, not even strict (a test compiles it with that),
+# and what most runs do not need stands behind the end of the program and is compiled at its first use; by a slot at once.
 #
 # File descriptors as PID 1: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on
 # the cgroup.procs files of the control groups that the script is to be in.
 # From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named in tend(), then the arguments, then the
-# environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all), k (kill what is left), and c, the answer to the
-# last line, after which PID 1 ends. When the worker is gone, everything ends.
+# environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the worker is gone,
+# everything ends.
 # To the worker, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
 # where some cannot be killed in time.
 package Init;
 
 our ($control, $out, $err, @groups, %output);
 our ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
+# $said are the lines of this, told before the next wait: the end of a script of which nothing is left is one message.
 our ($leader, $status, $terminated, $killing, $held, $said);
 # Whether this is PID 1, so that everybody else of the namespace is of the run.
 our $alone = 0;
@@ -24,24 +25,22 @@ our $rest = do { local $/; <DATA> };
 close DATA;
 
 if (!caller) {
-  if (open(my $program, '<&=', 6)) { close $program }
-  open(my $worker, '+<&=', 3) or exit 1;
-  open(my $stdout, '>&=', 4) or exit 1;
-  open(my $stderr, '>&=', 5) or exit 1;
-  my @fields = read_launch($worker);
-  my @entered = map { open(my $group, '>&=', $_) or exit 1; $group } 7 .. 6 + $fields[1];
   $alone = 1;
+  my ($worker, $stdout, $stderr) = map { inherited($_) } 3 .. 6;
+  my @fields = read_launch($worker);
   prepare();
-  tend($worker, $stdout, $stderr, \@entered, @fields);
-  # Ending with a letter unread would reset the connection, and the last lines with it.
-  for (;;) {
-    my $got = sysread $worker, my $letters, 64;
-    last if $got ? $letters =~ /c/ : defined $got || $! != 4;
-  }
+  # What it leaves unread the slot reads, which has the socket too.
+  tend($worker, $stdout, $stderr, [map { inherited($_) } 7 .. 6 + $fields[1]], @fields);
   exit 0;
 }
 
 1;
+
+# For reading and writing, whichever it can do. Closed in the script.
+sub inherited {
+  open(my $file, '+<&=', $_[0]) or exit 1;
+  return $file;
+}
 
 # Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
 # for the last instant the bound of the wait.
@@ -70,14 +69,17 @@ sub tend {
   }
   close $_ for $out, $err, @groups;
 
+  my $left = 1;
   until (defined $status or $killing) {
     wait_for(0.25);
-    reap();
+    $left = reap();
   }
   # Without a child there is no descendant: all orphans come here.
-  settle() unless $killing or !have_children();
-  kill_all() if have_children();
-  say_line('done ' . ($held ? 1 : 0));
+  if ($left) {
+    settle() unless $killing;
+    kill_all() if reap();
+  }
+  $said .= 'done ' . ($held ? 1 : 0) . "\n";
   speak();
 }
 
@@ -99,44 +101,20 @@ sub read_launch {
 }
 
 sub start_script {
-  $SIG{$_} = 'DEFAULT' for qw(CHLD INT TERM HUP PIPE);
+  # PID 1 ignores nothing, and a handler does not outlive the exec.
+  unless ($alone) { $SIG{$_} = 'DEFAULT' for qw(CHLD INT TERM HUP PIPE) }
   setpgrp 0, 0;
-  # What is opened, or taken over, above that is closed by the exec.
-  $^F = 2;
   chdir $folder or fail_script("cannot enter $folder: $!", 126);
-  %ENV = ();
-  for my $entry (@environment) {
-    my ($name, $value) = split /=/, $entry, 2;
-    $ENV{$name} = $value;
-  }
+  %ENV = map { split /=/, $_, 2 } @environment;
   open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or exit 126;
-  stand_back();
-  for my $group (@groups) { syswrite $group, '0' or fail_script("cannot enter the run's control group: $!", 126) }
-  close_all_but_standard();
-  exec { $argv[0] } @argv;
-  my ($code, $why) = ($! + 0, "$!");
-  fail_script("$argv[0] cannot be executed: $why", $code == 2 ? 127 : 126);
-}
-
-# The worker comes first: for the processor, and where memory runs out the script is the first to die.
-sub stand_back {
+  # The worker comes first: for the processor, and where memory runs out the script is the first to die.
   setpriority 0, 0, getpriority(0, 0) + $nice;
-  open my $score, '>', '/proc/self/oom_score_adj' or return;
-  syswrite $score, '1000';
-}
-
-# Also what the worker itself has inherited from whoever started it.
-sub close_all_but_standard {
-  opendir my $fds, '/proc/self/fd' or return;
-  for my $fd (grep { /^\d+$/ and $_ > 2 and $_ != fileno $fds } readdir $fds) {
-    if (open(my $inherited, '<&=', $fd)) { close $inherited }
-  }
-}
-
-sub fail_script {
-  my ($why, $code) = @_;
-  syswrite STDERR, "builder: $why\n";
-  exit $code;
+  if (open my $score, '>', '/proc/self/oom_score_adj') { syswrite $score, '1000' }
+  for (@groups) { syswrite $_, '0' or fail_script("cannot enter the run's control group: $!", 126) }
+  # close_range(2), which has one number on all machines; Linux before 5.9 has none.
+  syscall(436, 3, 0x7fffffff, 0) == 0 or close_all_but_standard();
+  exec { $argv[0] } @argv;
+  fail_script("$argv[0] cannot be executed: $!", $! == 2 ? 127 : 126);
 }
 
 # Waits for a child's end, a letter of the worker's or the time, whichever comes first.
@@ -144,22 +122,14 @@ sub wait_for {
   my ($seconds) = @_;
   speak();
   my $ready = '';
-  vec($ready, fileno $control, 1) = 1;
-  vec($ready, fileno $woken, 1) = 1;
+  vec($ready, fileno $_, 1) = 1 for $control, $woken;
   return if select($ready, undef, undef, $seconds) <= 0;
   sysread $woken, my $drained, 4096 if vec($ready, fileno $woken, 1);
-  return unless vec($ready, fileno $control, 1);
-  my $got = sysread $control, my $letters, 64;
-  return if !defined $got and $! == 4;
-  return $killing = 1 if !$got or $letters =~ /k/;
-  terminate() if $letters =~ /t/;
+  hear() if vec($ready, fileno $control, 1);
 }
 
+# Whether there are children that live.
 sub reap {
-  while ((my $pid = waitpid -1, 1) > 0) { note_end($pid) }
-}
-
-sub have_children {
   for (;;) {
     my $pid = waitpid -1, 1;
     return $pid == 0 if $pid <= 0;
@@ -171,12 +141,7 @@ sub note_end {
   my ($pid) = @_;
   return if $pid != $leader or defined $status;
   $status = $?;
-  say_line("ended $status");
-}
-
-# Told before the next wait: the end of a script of which nothing is left is one message.
-sub say_line {
-  $said .= "$_[0]\n";
+  $said .= "ended $status\n";
 }
 
 sub speak {
@@ -197,6 +162,33 @@ sub AUTOLOAD {
 }
 
 __DATA__
+
+# What makes a slot compile this, for all its runs.
+sub be_whole { }
+
+# Letters of the worker's, or its end.
+sub hear {
+  my $got = sysread $control, my $letters, 64;
+  return if !defined $got and $! == 4;
+  return $killing = 1 if !$got or $letters =~ /k/;
+  terminate() if $letters =~ /t/;
+}
+
+# Also what the worker itself has inherited from whoever started it.
+sub close_all_but_standard {
+  # What is taken over above that is closed by the exec.
+  $^F = 2;
+  opendir my $fds, '/proc/self/fd' or return;
+  for my $fd (grep { /^\d+$/ and $_ > 2 and $_ != fileno $fds } readdir $fds) {
+    if (open(my $inherited, '<&=', $fd)) { close $inherited }
+  }
+}
+
+sub fail_script {
+  my ($why, $code) = @_;
+  syswrite STDERR, "builder: $why\n";
+  exit $code;
+}
 
 # A process that forks meanwhile is in the same group as its parent, most often: one call reaches the group as a whole.
 sub terminate {
@@ -240,7 +232,7 @@ sub kill_namespace {
   for my $one (left()) {
     next if !defined $status and $one->{pid} == $leader;
     last if $count++ == $killed_max;
-    say_line("killed $one->{pid} " . command_of($one->{pid}));
+    $said .= "killed $one->{pid} " . command_of($one->{pid}) . "\n";
   }
   kill 'KILL', -1;
   while ((my $pid = waitpid -1, 0) > 0) { note_end($pid) }
@@ -250,7 +242,7 @@ sub kill_namespace {
 # comes here as a child; it is over when there is none.
 sub kill_descendants {
   my ($end, $count, %told) = (time + $kill_ms_max / 1000, 0);
-  while (have_children()) {
+  while (reap()) {
     my (%stopped, @fresh);
     do {
       @fresh = grep { !$stopped{ $_->{pid} } } left();
@@ -262,17 +254,17 @@ sub kill_descendants {
     for my $pid (keys %stopped) {
       next if $told{$pid}++ or !defined $status and $pid == $leader or $count >= $killed_max;
       my $command = command_of($pid) // next;
-      say_line("killed $pid $command");
+      $said .= "killed $pid $command\n";
       $count += 1;
     }
     kill 'KILL', $_ for keys %stopped;
     if (time > $end) {
-      say_line('stuck ' . (scalar(my @alive = left()) || 1));
+      $said .= 'stuck ' . (scalar(my @alive = left()) || 1) . "\n";
       speak();
       exit 1;
     }
     # Until one of them has died; those that are not ours yet come when their parents are gone.
-    select undef, undef, undef, 0.001 if have_children() and !grep { !$stopped{ $_->{pid} } } left();
+    select undef, undef, undef, 0.001 if reap() and !grep { !$stopped{ $_->{pid} } } left();
   }
 }
 

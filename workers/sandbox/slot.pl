@@ -27,6 +27,7 @@ open(my $control, '+<&=', 3) or die "cannot use the worker's socket: $!\n";
 my %room;
 take_room();
 require $init;
+Init::be_whole();
 Init::prepare();
 close delete $room{6};
 open(my $text, '<', $init) or die "cannot read $init: $!\n";
