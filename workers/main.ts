@@ -50,6 +50,8 @@ interface Flags {
   sandbox: (typeof SANDBOXES)[number];
   once: boolean;
   idleExitMs: number | null;
+  /** Given by `up`: it gets ready, and takes runs from the message `go` on. */
+  held: boolean;
 }
 
 collectLessOften();
@@ -107,6 +109,8 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       logger,
       forcing: life.forcing,
     };
+    // Told to stop before it takes anything: there is nothing to drain.
+    if (flags.held && !(await toldToGo(life.draining))) return;
     const taking = takeRuns({ ...flags, worker: context, onEnough: life.stop });
     const salvage = startSalvage({ left: folder.left, redis: quick, store, logger, until: life.draining });
     life.onRelease('salvage', salvage.close);
@@ -120,6 +124,12 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
   } finally {
     await life.release();
   }
+}
+
+/** Waits for the word of the program that started it; false when it shall stop instead. */
+async function toldToGo(stop: AbortSignal): Promise<boolean> {
+  await Promise.race([aborted(stop), new Promise((resolve) => process.once('message', resolve))]);
+  return !stop.aborted;
 }
 
 function readFlags(args: string[]): Flags | null {
@@ -143,6 +153,7 @@ function readFlags(args: string[]): Flags | null {
     sandbox,
     once: values.once === true,
     idleExitMs,
+    held: values.held === true && process.send !== undefined,
   };
 }
 
@@ -157,6 +168,7 @@ function parse(args: string[]) {
         sandbox: { type: 'string' },
         once: { type: 'boolean' },
         'idle-exit': { type: 'string' },
+        held: { type: 'boolean' },
         help: { type: 'boolean' },
         version: { type: 'boolean' },
         json: { type: 'boolean' },

@@ -1,6 +1,5 @@
 /** Names of jobs, platforms, templates and labels; ids of runs; paths inside a run's folder. */
 import { randomUUID } from 'node:crypto';
-import { v5 } from 'uuid';
 import { InvalidValue } from './invalid-value.ts';
 import { limits } from './limits.ts';
 
@@ -15,9 +14,6 @@ export const SECRET_CHARS_MIN = 4;
 /** The script's own name in its folder; no input may have it. */
 export const SCRIPT_NAME = 'script.sh';
 
-/** Fixed for ever: the run of a tick, or of a request, has the same UUID whichever server submits it. */
-const RUN_NAMESPACE = '7c3f3a0e-52a1-4f5e-9d0b-0f6f5b3f9c11';
-
 export function checkName(kind: string, name: string): string {
   if (NAME_PATTERN.test(name)) return name;
   throw new InvalidValue(
@@ -27,16 +23,6 @@ export function checkName(kind: string, name: string): string {
 
 export function newRunId(): string {
   return randomUUID();
-}
-
-/** The id of the run that a definition's tick submits: equal on every server, so one tick never runs twice. */
-export function tickRunId(definitionId: string, platform: string, tickMs: number): string {
-  return v5(`${definitionId} ${platform} ${tickMs}`, RUN_NAMESPACE);
-}
-
-/** The id of one platform's run of those that a request makes together under one id. */
-export function partRunId(requestId: string, platform: string): string {
-  return v5(`${requestId} ${platform}`, RUN_NAMESPACE);
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Cancelling and deliberate retrying: durable marks first, then whatever makes them quick. */
-import { UnrecoverableError } from 'bullmq';
+
 import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import type { Run, RunRecord, RunResult, RunSpec } from '../job/run.ts';
@@ -8,6 +8,7 @@ import { runScript } from '../redis/script.ts';
 import { wakeFollowers } from '../redis/wake.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { wasSilent } from './abandoned.ts';
+import { UnrecoverableError } from './bullmq.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { reopenScript, requestCancelScript } from './record-scripts.ts';
 import { commitResult, createRecord, readRecord } from './records.ts';

@@ -1,5 +1,5 @@
 /** Taking runs of a platform from BullMQ, and giving back its answer once a result is committed. */
-import { DelayedError, type Job, WaitingError, Worker } from 'bullmq';
+
 import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
@@ -9,6 +9,7 @@ import { BULL_PREFIX, bullActiveKey, bullLockKey, runQueue } from '../redis/keys
 import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
+import { DelayedError, type Job, WaitingError, Worker } from './bullmq.ts';
 import { bullFailure } from './cancel.ts';
 import { keepLocks, type Locks, restoreHeld } from './locks.ts';
 import { holdScript } from './record-scripts.ts';

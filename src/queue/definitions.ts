@@ -1,8 +1,8 @@
 /** Stored jobs and the ticks that BullMQ keeps for them. */
 import type { ScheduleEntry } from '../job/api.ts';
 import { JobDefinition } from '../job/definition.ts';
+import { tickRunId } from '../job/derived-ids.ts';
 import { formatDuration } from '../job/duration.ts';
-import { tickRunId } from '../job/names.ts';
 import { nextTick, type Period, periodFrom, type Schedule } from '../job/schedule.ts';
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';

@@ -1,5 +1,5 @@
 /** BullMQ's queues of one Redis: a queue per platform, and the tick queue. */
-import { Queue } from 'bullmq';
+
 import type { LogDigest } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { nextTick } from '../job/schedule.ts';
@@ -7,6 +7,7 @@ import { connect, type Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, runQueue, TICK_QUEUE } from '../redis/keys.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
+import { Queue } from './bullmq.ts';
 import { scheduleOfPattern } from './pattern.ts';
 
 /** Closes the log of an attempt whose worker is gone; given by whoever holds the store. */

@@ -7,6 +7,35 @@ local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
+/** Redis packs a hash into a third of the memory while no value has more bytes (hash-max-listpack-value). */
+const PACKED_BYTES = 64;
+
+/** Where a spec's later pieces are while its run waits; its first is in `spec`. */
+export const SPEC_PIECES = ['spec2', 'spec3', 'spec4'];
+
+const PIECE_NAMES = SPEC_PIECES.map((name) => `'${name}'`).join(', ');
+
+/** Writes the spec of the record `key`: in pieces that Redis packs, unless it is long; a character is never cut. */
+const WRITE_SPEC = `
+local function writeSpec(key, spec)
+  if #spec > ${(SPEC_PIECES.length + 1) * PACKED_BYTES} or string.find(spec, '[\\128-\\255]') then return redis.call('HSET', key, 'spec', spec) end
+  redis.call('HSET', key, 'spec', string.sub(spec, 1, ${PACKED_BYTES}))
+  for n, name in ipairs({${PIECE_NAMES}}) do
+    local piece = string.sub(spec, n * ${PACKED_BYTES} + 1, (n + 1) * ${PACKED_BYTES})
+    if piece ~= '' then redis.call('HSET', key, name, piece) end
+  end
+end
+`;
+
+/** Makes the spec of the record KEYS[1] one again: with what is written next Redis packs the hash no more, and each field costs. */
+const JOIN_SPEC = `
+local pieces = redis.call('HMGET', KEYS[1], 'spec', ${PIECE_NAMES})
+if pieces[2] then
+  redis.call('HSET', KEYS[1], 'spec', pieces[1] .. pieces[2] .. (pieces[3] or '') .. (pieces[4] or ''))
+  redis.call('HDEL', KEYS[1], ${PIECE_NAMES})
+end
+`;
+
 /**
  * Records of runs of one platform. KEYS runs, runs of platform, platforms, dropped platforms, accepting, open runs, then nothing: the names of
  * the others are made of prefixes in the same slot. ARGV platform, `alone` to refuse a run while one of its job is open, prefixes of a
@@ -14,6 +43,7 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
  * The order of runs is that of their acceptance here: servers' clocks differ, and Redis's own may go back.
  */
 export const createScript = script(`
+${WRITE_SPEC}
 local answers, isNew = {}, false
 local isDropped = redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1
 ${NOW}
@@ -28,7 +58,7 @@ for i = 6, #ARGV, 3 do
   elseif isDropped then answer = 'dropped'
   elseif ARGV[2] == 'alone' and redis.call('EXISTS', openOfJob) == 1 then answer = 'overlap'
   else
-    redis.call('HSET', ARGV[3] .. id, 'spec', ARGV[i + 1])
+    writeSpec(ARGV[3] .. id, ARGV[i + 1])
     redis.call('ZADD', ARGV[4] .. string.sub(id, 1, ${RUN_IDS_CHARS}), 0, id)
     redis.call('ZADD', KEYS[1], order, id)
     redis.call('ZADD', KEYS[2], order, id)
@@ -70,9 +100,10 @@ if result then
   ${NOW}
   redis.call('HDEL', KEYS[1], 'result', 'cancel', 'deaths', 'faults', 'retries')
   redis.call('ZADD', KEYS[3], nowMs, ARGV[6])
-  local job = cjson.decode(redis.call('HGET', KEYS[1], 'spec')).job
+  local spec = cjson.decode(redis.call('HGET', KEYS[1], 'spec'))
+  local job = spec.job or spec[1]
   -- The name of the open runs of a job is made of the other's, in the same slot.
-  if type(job) == 'string' then redis.call('ZADD', KEYS[3] .. ':' .. job, nowMs, ARGV[6]) end
+  if type(job) == 'string' and job ~= '' then redis.call('ZADD', KEYS[3] .. ':' .. job, nowMs, ARGV[6]) end
 end
 local retries = redis.call('HGET', KEYS[1], 'retries') or '0'
 if mine then return {'run', n, retries, redis.call('HGETALL', KEYS[1])} end
@@ -80,6 +111,7 @@ if n > 0 and redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[5]) == 1 then redis.ca
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then return {'cancel', n} end
 if tonumber(redis.call('HGET', KEYS[1], 'deaths') or '0') >= tonumber(ARGV[3]) then return {'dead', n, retries} end
 n = n + 1
+${JOIN_SPEC}
 redis.call('HSET', KEYS[1], 'n', n, 'a' .. n, ARGV[4])
 return {'run', n, retries, redis.call('HGETALL', KEYS[1])}
 `);
@@ -99,6 +131,7 @@ if n ~= ARGV[3] then return 'superseded' end
 if ARGV[4] ~= '' and cjson.decode(redis.call('HGET', KEYS[1], 'a' .. n)).claim ~= ARGV[4] then return 'superseded' end
 local lock = redis.call('GET', KEYS[2])
 if lock and lock ~= ARGV[2] then return 'superseded' end
+${JOIN_SPEC}
 redis.call('HSET', KEYS[1], 'result', ARGV[5])
 if ARGV[6] ~= '' then redis.call('HSETNX', KEYS[1], 'e' .. n, ARGV[6]) end
 redis.call('ZADD', KEYS[3], redis.call('ZSCORE', KEYS[7], ARGV[1]) or 0, ARGV[1])

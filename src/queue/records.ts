@@ -7,7 +7,7 @@ import type { Redis } from '../redis/connection.ts';
 import { bullActiveKey, bullJobKey, bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { BuilderError } from '../service/errors.ts';
-import { claimScript, closeAttemptScript, commitScript, createScript, restoreScript } from './record-scripts.ts';
+import { claimScript, closeAttemptScript, commitScript, createScript, restoreScript, SPEC_PIECES } from './record-scripts.ts';
 import { specFrom, storedSpec } from './stored-spec.ts';
 
 export const AttemptStart = AttemptRecord.pick({ claim: true, worker: true, startedAt: true });
@@ -220,7 +220,7 @@ function parseRecord(id: string, fields: Record<string, string>): RunRecord | nu
   if (fields.spec === undefined) return null;
   const count = Number(fields.n ?? 0);
   return {
-    spec: specFrom(id, fields.spec),
+    spec: specFrom(id, [fields.spec, ...SPEC_PIECES.map((name) => fields[name] ?? '')].join('')),
     attempts: Array.from({ length: count }, (_, index) => parseAttempt(index + 1, fields)),
     result: fields.result === undefined ? null : RunResult.parse(JSON.parse(fields.result)),
     cancel: fields.cancel === undefined ? null : CancelRequest.parse(JSON.parse(fields.cancel)),

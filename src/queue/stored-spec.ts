@@ -1,4 +1,7 @@
-/** A run's spec as its record keeps it: a hundred thousand may wait, so what almost all runs say alike is left out. */
+/**
+ * A run's spec as its record keeps it: a hundred thousand may wait, so what almost all runs say alike is left out, and what all say has a place
+ * instead of a name: job ('' for none), platform, SHA-256 and bytes of the script, trigger, when it was accepted (ms), the rest if there is any.
+ */
 import { type RunOptions, RunSpec } from '../job/run.ts';
 
 /** What a record means that does not say otherwise: fixed for ever, whatever a request that does not say otherwise comes to mean. */
@@ -27,10 +30,11 @@ const LEFT_OUT = {
 
 const LEFT_OUT_TEXTS = new Map<string, string>(Object.entries(LEFT_OUT).map(([name, value]) => [name, JSON.stringify(value)]));
 
-export function storedSpec(spec: RunSpec): string {
-  const stored: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(spec)) if (name !== 'id' && !isLeftOut(name, value)) stored[name] = value;
-  return JSON.stringify(stored);
+export function storedSpec({ id: _, job, platform, script, trigger, createdAt, ...options }: RunSpec): string {
+  const rest = Object.entries(options).filter(([name, value]) => !isLeftOut(name, value));
+  const sha256 = Buffer.from(script.sha256, 'hex').toString('base64url');
+  const placed = [job ?? '', platform, sha256, script.bytes, trigger, shortMoment(createdAt)];
+  return JSON.stringify(rest.length === 0 ? placed : [...placed, Object.fromEntries(rest)]);
 }
 
 function isLeftOut(name: string, value: unknown): boolean {
@@ -38,7 +42,23 @@ function isLeftOut(name: string, value: unknown): boolean {
   return text !== undefined && text === JSON.stringify(value);
 }
 
-/** The spec of the run of this id; throws for a text that is none. */
+/** Milliseconds, unless they say less than the text. */
+function shortMoment(text: string): string | number {
+  const ms = Date.parse(text);
+  return longMoment(ms) === text ? ms : text;
+}
+
+function longMoment(moment: unknown): unknown {
+  return typeof moment === 'number' ? new Date(moment).toISOString() : moment;
+}
+
+/** The spec of the run of this id, also of a record with names instead of places, as builder 0.1.0 wrote them; throws for a text that is none. */
 export function specFrom(id: string, stored: string): RunSpec {
-  return RunSpec.parse({ ...LEFT_OUT, ...JSON.parse(stored), id });
+  const found: unknown = JSON.parse(stored);
+  return RunSpec.parse({ ...LEFT_OUT, ...(Array.isArray(found) ? namedOf(found) : (found as object)), id });
+}
+
+function namedOf([job, platform, sha256, bytes, trigger, createdAt, rest = {}]: unknown[]): object {
+  const script = { sha256: Buffer.from(String(sha256), 'base64url').toString('hex'), bytes };
+  return { ...(rest as object), job: job === '' ? null : job, platform, script, trigger, createdAt: longMoment(createdAt) };
 }

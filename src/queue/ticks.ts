@@ -1,14 +1,15 @@
 /** Consuming ticks: any server takes one and submits its runs under ids that every server would make. */
-import { type Job, Worker } from 'bullmq';
+
 import type { LastTick } from '../job/api.ts';
 import type { JobDefinition } from '../job/definition.ts';
+import { tickRunId } from '../job/derived-ids.ts';
 import { InvalidValue } from '../job/invalid-value.ts';
 import { limits } from '../job/limits.ts';
-import { tickRunId } from '../job/names.ts';
 import { redisNowMs } from '../redis/clock.ts';
 import type { Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, TICK_QUEUE } from '../redis/keys.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
+import { type Job, Worker } from './bullmq.ts';
 import { takePlace } from './cancel.ts';
 import { getJob, listJobs, restartTicks, ticksAreScheduled } from './definitions.ts';
 import { type StoreScript, specsOfJob } from './execute.ts';

@@ -1,9 +1,13 @@
 /** Connections to Redis: the one place that makes them. */
-import { Redis, type RedisOptions } from 'ioredis';
+import { createRequire } from 'node:module';
+import type { Redis, RedisOptions } from 'ioredis';
 import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 
 export type { Redis };
+
+/** As the CommonJS package that it is: `import` would have Node parse its files twice. */
+const { Redis: Client }: typeof import('ioredis') = createRequire(import.meta.url)('ioredis');
 
 /**
  * `command`: fails a command at once while Redis is away (for answers to people). `patient`: waits and repeats, for
@@ -24,7 +28,7 @@ export function connect(redisUrl: string, kind: ConnectionKind): Redis {
     keepAlive: 10_000,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
   };
-  const redis = new Redis(
+  const redis = new Client(
     redisUrl.startsWith('unix:')
       ? { ...options, replyMapping: 'legacy', path: redisUrl.slice('unix:'.length) }
       : { ...options, ...fromUrl(redisUrl), replyMapping: 'legacy' },

@@ -54,7 +54,7 @@ export const keys = {
   jobs: own('jobs'),
   /** Hash, for ever: name → Template. */
   templates: own('templates'),
-  /** Hash, for ever: `spec` (src/queue/stored-spec.ts), `cancel`, `result`, `n` (newest attempt), `a<N>` (AttemptRecord), `deaths`, `faults`. */
+  /** Hash, for ever: `spec` (src/queue/stored-spec.ts; `spec2`… its later pieces while the run waits), `cancel`, `result`, `n` (newest attempt), `a<N>` (AttemptRecord), `deaths`, `faults`. */
   run: (id: string): string => own(`run:${id}`),
   /** Sorted sets, for ever, score 0: run ids that begin alike, for lookup by prefix. Short ones take a third of what a long one would. */
   runIds: (prefix: string): string => own(`run-ids:${prefix.slice(0, RUN_IDS_CHARS)}`),

@@ -1,5 +1,6 @@
 /** The server's HTTP interface: who may ask what, and where the routes are. */
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { createRequire } from 'node:module';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Scope } from '../job/api.ts';
 import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
@@ -22,6 +23,9 @@ import { templateRoutes } from './routes/templates.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import type { ServerContext } from './server-context.ts';
 
+/** As the CommonJS package that it is: `import` would have Node parse its files twice. */
+const { fastify }: typeof import('fastify') = createRequire(import.meta.url)('fastify');
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Answers without a token. */
@@ -37,7 +41,7 @@ const ROUTES = [infoRoutes, jobRoutes, runRoutes, logRoutes, artifactRoutes, inp
 export async function createApp(context: ServerContext): Promise<FastifyInstance> {
   const { config, logger } = context;
   const served = [config.host.toLowerCase(), ...config.allowedHosts];
-  const app = Fastify({
+  const app = fastify({
     logger: false,
     bodyLimit: limits.bodyBytesMax,
     forceCloseConnections: 'idle',

@@ -1,8 +1,12 @@
 /** The programs' own log: JSON lines on stderr, for operators and their tools. */
 import { writeSync } from 'node:fs';
-import { type Logger as PinoLogger, pino } from 'pino';
+import { createRequire } from 'node:module';
+import type { Logger as PinoLogger } from 'pino';
 
 export type Logger = PinoLogger;
+
+/** As the CommonJS package that it is: `import` would have Node parse its files twice. */
+const { pino }: typeof import('pino') = createRequire(import.meta.url)('pino');
 
 /** Secrets never reach a log: what may hold one is redacted by name, wherever it stands. */
 const REDACTED = [

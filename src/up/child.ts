@@ -15,6 +15,8 @@ export interface ChildOptions {
   logFile: string;
   /** True for a program that tells by message when it is ready (`{ready: true, …}`) or why it cannot be (`{failed, exitCode}`). */
   tells: boolean;
+  /** For a program that waits for the word `go` (`--held`): each start is sent it, once this is resolved. */
+  goWhen?: Promise<unknown>;
   logger: Logger;
   /** Called after each start. */
   started(pid: number): Promise<void>;
@@ -88,6 +90,11 @@ export function startChild(o: ChildOptions): Child {
       if (said.ready === true) onReady(said);
       if (typeof said.failed === 'string') first.failed(new BuilderError('bad-config', said.failed));
     });
+    // The channel keeps it for a program that does not listen yet; one that has ended needs none.
+    options.goWhen?.then(
+      () => child.connected && child.send('go', () => undefined),
+      () => undefined,
+    );
     if (child.pid !== undefined) options.started(child.pid).catch(() => undefined);
     return child;
   }

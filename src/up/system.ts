@@ -1,4 +1,4 @@
-/** The programs of `up`: started in order, restarted when they die, ended in reverse. */
+/** The programs of `up`: started, restarted when they die, ended in reverse. */
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { limits } from '../job/limits.ts';
 import { inheritedEnvironment } from '../service/config.ts';
@@ -6,7 +6,7 @@ import { BuilderError } from '../service/errors.ts';
 import { aborted, type Lifecycle, pause } from '../service/lifecycle.ts';
 import type { Logger } from '../service/logger.ts';
 import { isAlive } from '../service/process-identity.ts';
-import { type Child, startChild } from './child.ts';
+import { type Child, type ChildOptions, startChild } from './child.ts';
 import type { DataFolder } from './data-folder.ts';
 import { endOrphanedRedis, REDIS_URL, redisAnswers, redisCommand } from './redis-program.ts';
 
@@ -36,7 +36,7 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
   const base = { cwd: data.path, logger };
   const inherited = inheritedEnvironment();
   const env = { ...inherited, BUILDER_REDIS_URL: REDIS_URL, BUILDER_STORE: pathToFileURL(data.store).href };
-  const start = (name: string, command: string[], given: { env: Record<string, string>; tells: boolean }): Child =>
+  const start = (name: string, command: string[], given: Pick<ChildOptions, 'env' | 'tells' | 'goWhen'>): Child =>
     startChild({ ...base, ...given, name, command, logFile: data.logFile(name), started: (pid) => data.remember(name, pid) });
 
   const redis = start('redis', redisCommand(inherited.PATH ?? ''), { env: inherited, tells: false });
@@ -51,22 +51,24 @@ export async function startSystem(o: SystemOptions): Promise<{ url: string; sand
   };
   const server = start('server', [process.execPath, BUILDER, 'server'], { env: address, tells: true });
   life.onRelease('server', () => server.stop(END_MS));
-  // Before there is a worker: no run is started by a system that cannot serve.
-  const url = String((await server.ready).url);
-  // A free port was taken once; a server that is started again serves where its producers know it.
-  address.BUILDER_PORT = new URL(url).port || address.BUILDER_PORT || '';
   const flags = [
     ...o.platforms.flatMap((platform) => ['--platform', platform]),
     '--concurrency',
     String(o.concurrency),
     '--sandbox',
     o.sandbox,
+    '--held',
   ];
+  // Both load at once, but no run is started by a system that cannot serve.
   const worker = start('worker', [process.execPath, BUILDER, 'worker', ...flags], {
     env: { ...env, ...o.secrets, BUILDER_WORK_DIR: data.work },
     tells: true,
+    goWhen: server.ready,
   });
   life.onRelease('worker', () => drain(worker, life), WORKER_END_MS + END_MS);
+  const url = String((await server.ready).url);
+  // A free port was taken once; a server that is started again serves where its producers know it.
+  address.BUILDER_PORT = new URL(url).port || address.BUILDER_PORT || '';
   const sandbox = String((await worker.ready).sandbox);
   return { url, sandbox };
 }

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { runOf, type System, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
@@ -9,10 +11,10 @@ let system: System;
 
 afterEach(() => system.stop());
 
-const finished = (id: string) =>
+const finished = (id: string, url = system.url) =>
   until(
     async () => {
-      const run = await runOf(system, id).catch(() => null);
+      const run = await runOf({ ...system, url }, id).catch(() => null);
       return run?.state === 'finished' ? run : null;
     },
     `run ${id} to end`,
@@ -112,6 +114,31 @@ describe('kill -9', () => {
     await until(() => pids.every((pid) => !existsSync(`/proc/${pid}`)), 'its programs to end');
     await system.again();
     expect(await finished(id)).toMatchObject({ outcome: 'succeeded' });
+  });
+});
+
+describe('a start that fails', () => {
+  it('because its port is in use begins no script, and the next one runs what waits', async () => {
+    system = await startSystem('--sandbox', 'none');
+    const begun = `${system.folder.path}/begun`;
+    const submitted = await system.builder('run', '--detach', '--platform', 'later', '-c', `echo begun >> ${begun}`);
+    expect(submitted.code).toBe(0);
+    system.up.child.kill('SIGTERM');
+    await system.up.ended;
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const up = (port: number) => ['up', '--data', system.dir, '--port', String(port), '--platform', 'later', '--sandbox', 'none'];
+    const failed = await system.builder(...up((taken.address() as AddressInfo).port));
+    taken.close();
+    expect([failed.code, failed.stderr]).toEqual([78, expect.stringContaining('it is in use')]);
+    expect(existsSync(begun)).toBe(false);
+    const next = system.start(up(0));
+    const url = await until(() => /serves (http:\S+)/.exec(next.stdout)?.[1], 'up to serve');
+    const run = await finished(submitted.stdout.trim(), url);
+    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['succeeded']);
+    expect(readFileSync(begun, 'utf8')).toBe('begun\n');
+    next.child.kill('SIGTERM');
+    expect((await next.ended).code).toBe(0);
   });
 });
 

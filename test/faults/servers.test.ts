@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { tickRunId } from '../../src/job/names.ts';
+import { tickRunId } from '../../src/job/derived-ids.ts';
 import { keys } from '../../src/redis/keys.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { ask } from '../support/http.ts';

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import type { JobDefinition } from '../../src/job/definition.ts';
-import { newRunId, tickRunId } from '../../src/job/names.ts';
+import { tickRunId } from '../../src/job/derived-ids.ts';
+import { newRunId } from '../../src/job/names.ts';
 import { requestCancel, retryRun, takePlace } from '../../src/queue/cancel.ts';
 import { putJob } from '../../src/queue/definitions.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';

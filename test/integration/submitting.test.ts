@@ -33,6 +33,22 @@ afterAll(async () => {
 
 const bullKey = (name: string): string => bullJobKey(runQueue('test'), name);
 
+async function end(spec: RunSpec, outcome: Outcome): Promise<void> {
+  const result = {
+    outcome,
+    exitCode: 1,
+    signal: null,
+    reason: null,
+    attempt: 0,
+    claim: null,
+    attemptsMade: 0,
+    log: EMPTY_LOG,
+    artifactCount: 0,
+  };
+  const finishedAt = new Date().toISOString();
+  await commitResult(queues.redis, { spec, token: '', attempt: 0, claim: null, result: { ...result, finishedAt }, end: null });
+}
+
 describe('while runs are added all the time', () => {
   it('pages show each of the runs of before once', async () => {
     const before = Array.from({ length: 600 }, () => specOf());
@@ -146,13 +162,33 @@ describe('the record of a run', () => {
     trigger: 'execute',
   };
 
-  it.each([{}, ALL])('gives back what was written, of %j', async (given) => {
-    const spec = specOf(given);
+  const UNUSUAL: Partial<RunSpec>[] = [
+    { createdAt: '2026-11-25T23:00:00Z' },
+    { labels: { a: 'é'.repeat(40) } },
+    { env: { A: 'b'.repeat(90) } },
+    { env: { A: 'b'.repeat(5_000) } },
+  ];
+
+  it.each([{}, { job: 'nightly' }, ...UNUSUAL, ALL])(
+    'gives back what was written, of %j, while it waits and once it has ended',
+    async (given) => {
+      const spec = specOf(given);
+      await createRecord(queues.redis, spec);
+      expect((await readRecord(queues.redis, spec.id))?.spec).toEqual(spec);
+      await end(spec, 'cancelled');
+      expect((await readRecord(queues.redis, spec.id))?.spec).toEqual(spec);
+    },
+  );
+
+  it('is packed by Redis while the run waits, and its spec is one field afterwards', async () => {
+    const spec = specOf({ job: 'nightly' });
     await createRecord(queues.redis, spec);
-    expect((await readRecord(queues.redis, spec.id))?.spec).toEqual(spec);
+    expect(await queues.redis.call('OBJECT', 'ENCODING', keys.run(spec.id))).toMatch(/listpack|ziplist/);
+    await end(spec, 'cancelled');
+    expect(await queues.redis.hkeys(keys.run(spec.id))).toEqual(['spec', 'result']);
   });
 
-  it('with everything in it is read as well', async () => {
+  it('with everything in it, by name, as builder once wrote it, is read as well', async () => {
     const spec = specOf(ALL);
     await queues.redis.hset(keys.run(spec.id), 'spec', JSON.stringify(spec));
     expect((await readRecord(queues.redis, spec.id))?.spec).toEqual(spec);
@@ -160,21 +196,6 @@ describe('the record of a run', () => {
 });
 
 describe('a page of runs', () => {
-  const end = async (spec: RunSpec, outcome: Outcome): Promise<void> => {
-    const result = {
-      outcome,
-      exitCode: 1,
-      signal: null,
-      reason: null,
-      attempt: 0,
-      claim: null,
-      attemptsMade: 0,
-      log: EMPTY_LOG,
-      artifactCount: 0,
-    };
-    const finishedAt = new Date().toISOString();
-    await commitResult(queues.redis, { spec, token: '', attempt: 0, claim: null, result: { ...result, finishedAt }, end: null });
-  };
   const allOf = async (filter: RunFilter, limit: number): Promise<string[]> => {
     const found: string[] = [];
     for (let cursor: string | undefined; ; ) {

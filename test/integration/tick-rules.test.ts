@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { EMPTY_LOG } from '../../src/job/artifact.ts';
 import type { JobDefinition } from '../../src/job/definition.ts';
+import { tickRunId } from '../../src/job/derived-ids.ts';
 import { limits } from '../../src/job/limits.ts';
-import { tickRunId } from '../../src/job/names.ts';
 import { putJob, removeJob } from '../../src/queue/definitions.ts';
 import { openQueues, type Queues, tickQueue } from '../../src/queue/queues.ts';
 import { listRuns } from '../../src/queue/run-list.ts';

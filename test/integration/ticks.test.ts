@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { EMPTY_LOG } from '../../src/job/artifact.ts';
-import { tickRunId } from '../../src/job/names.ts';
+import { tickRunId } from '../../src/job/derived-ids.ts';
 import { cronSchedule, periodFrom } from '../../src/job/schedule.ts';
 import { getJob, nextTickOf, putJob, removeJob, rescheduleJob } from '../../src/queue/definitions.ts';
 import { patternOf } from '../../src/queue/pattern.ts';

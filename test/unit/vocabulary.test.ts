@@ -1,7 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { InputFile, inputsConflict } from '../../src/job/artifact.ts';
+import { tickRunId } from '../../src/job/derived-ids.ts';
 import { formatDuration, parseDuration } from '../../src/job/duration.ts';
-import { checkName, checkRelativePath, tickRunId } from '../../src/job/names.ts';
+import { checkName, checkRelativePath } from '../../src/job/names.ts';
 import { exitCodeOf } from '../../src/job/outcome.ts';
 import { formatSize, parseSize } from '../../src/job/size.ts';
 import { parametersOf, renderTemplate } from '../../src/job/template.ts';

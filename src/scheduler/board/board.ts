@@ -1,7 +1,6 @@
 /** The operations view: Bull Board under `/board`, reading for scope `read`, buttons for scope `admin`. */
-import { createBullBoard } from '@bull-board/api';
+import { createRequire } from 'node:module';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
-import { FastifyAdapter } from '@bull-board/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { knownPlatforms } from '../../queue/platform-sets.ts';
 import { tickQueue } from '../../queue/queues.ts';
@@ -10,6 +9,11 @@ import { asBuilderError } from '../../service/errors.ts';
 import type { ServerContext } from '../server-context.ts';
 import { press } from './buttons.ts';
 import { RunQueueAdapter } from './run-queue-adapter.ts';
+
+/** As the CommonJS packages that they are: `import` would have Node parse their files twice. */
+const require = createRequire(import.meta.url);
+const { createBullBoard }: typeof import('@bull-board/api') = require('@bull-board/api');
+const { FastifyAdapter }: typeof import('@bull-board/fastify') = require('@bull-board/fastify');
 
 const BASE = '/board';
 const API = `${BASE}/api`;
