@@ -7,6 +7,7 @@ import { Void } from '../figure.ts';
 import type { BenchPool } from './pool.ts';
 
 export interface Observed {
+  /** Without the empty lines that only say that the connection stands. */
   bytes: number;
   chunks: Buffer[];
   /** When each of them came, by performance.now(). */
@@ -20,8 +21,10 @@ export function observeRun({ url, token }: BenchPool, run: string, { keep } = { 
     const request = get(`${url}/api/v1/runs/${run}/log?follow=1`, { headers, agent: false }, (answer) => {
       if (answer.statusCode !== 200) reject(new Error(`the log of ${run}: ${answer.statusCode}`));
       const observed: Observed = { bytes: 0, chunks: [], atMs: [] };
+      let afterNewline = true;
       answer.on('data', (chunk: Buffer) => {
-        observed.bytes += chunk.length;
+        observed.bytes += chunk.length - emptyLines(chunk, afterNewline);
+        afterNewline = chunk.at(-1) === NEWLINE;
         if (!keep) return;
         observed.atMs.push(performance.now());
         observed.chunks.push(chunk);
@@ -31,6 +34,14 @@ export function observeRun({ url, token }: BenchPool, run: string, { keep } = { 
     });
     request.on('error', reject);
   });
+}
+
+const NEWLINE = 0x0a;
+
+function emptyLines(chunk: Buffer, afterNewline: boolean): number {
+  let count = afterNewline && chunk[0] === NEWLINE ? 1 : 0;
+  for (let at = chunk.indexOf('\n\n'); at >= 0; at = chunk.indexOf('\n\n', at + 1)) count += 1;
+  return count;
 }
 
 /** Each line with the moment at which its end came. Throws Void unless the end record is the last. */

@@ -1,22 +1,33 @@
 /**
- * How much memory worker and server take over a long log, and for many observers. A program of its own: what it tells is no ratio.
+ * How much memory worker, server and Redis take over a long log, many observers, a large artifact and a long history. A program of its own: what it
+ * tells is no ratio. A size of 0 leaves a part out.
  *
- *   node dist/bench/memory-of-logs.js [--mib 1024] [--observers 1000] [--runs 100]
+ *   node dist/bench/memory.js [--log-mib 1024] [--observers 1000] [--runs 100] [--artifact-mib 1024] [--history 100000]
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { fillHistory, openBenchQueues } from './support/filling.ts';
 import { observeRun } from './support/log-observer.ts';
 import { type BenchPool, PLATFORM, startPool } from './support/pool.ts';
 import { flood, paced, scriptOf } from './support/talker.ts';
 
 const { values } = parseArgs({
   options: {
-    mib: { type: 'string', default: '1024' },
+    'log-mib': { type: 'string', default: '1024' },
     observers: { type: 'string', default: '1000' },
     runs: { type: 'string', default: '100' },
+    'artifact-mib': { type: 'string', default: '1024' },
+    history: { type: 'string', default: '100000' },
   },
 });
+const [logMib, observers, runs, artifactMib, history] = [
+  values['log-mib'],
+  values.observers,
+  values.runs,
+  values['artifact-mib'],
+  values.history,
+].map(Number) as [number, number, number, number, number];
 const LINE_BYTES = 100;
 const SAMPLE_MS = 250;
 
@@ -70,19 +81,45 @@ async function submitAndObserve(pool: BenchPool, script: string, o: { runs: numb
   await pool.checkRuns(ids);
 }
 
-const lines = Math.round((Number(values.mib) * 2 ** 20) / LINE_BYTES);
-await withPool(1, async (pool) => {
-  await submitAndObserve(pool, scriptOf(flood(1_000)), { runs: 1, observers: 1 });
-  const work = submitAndObserve(pool, scriptOf(flood(lines)), { runs: 1, observers: 1 });
-  await watched(pool, `a log of ${values.mib} MiB, one observer`, work);
-});
-await withPool(1, async (pool) => {
-  const script = scriptOf(paced({ lines: 2_000, perSecond: 100, delayMs: 2_000 }));
-  const work = submitAndObserve(pool, script, { runs: 1, observers: Number(values.observers) });
-  await watched(pool, `${values.observers} observers of one run of 100 lines/s`, work);
-});
-await withPool(Number(values.runs), async (pool) => {
-  const script = scriptOf(paced({ lines: 200, perSecond: 10, delayMs: 5_000 }));
-  const work = submitAndObserve(pool, script, { runs: Number(values.runs), observers: 1 });
-  await watched(pool, `${values.runs} observers of ${values.runs} runs of 10 lines/s`, work);
-});
+async function submitAndWait(pool: BenchPool, count: number): Promise<void> {
+  const ids = await pool.submit(Array.from({ length: count }, () => ({ platform: PLATFORM, script: 'true' })));
+  await pool.idle();
+  await pool.checkRuns(ids);
+}
+
+if (logMib > 0) {
+  await withPool(1, async (pool) => {
+    await submitAndObserve(pool, scriptOf(flood(1_000)), { runs: 1, observers: 1 });
+    const lines = Math.round((logMib * 2 ** 20) / LINE_BYTES);
+    const work = submitAndObserve(pool, scriptOf(flood(lines)), { runs: 1, observers: 1 });
+    await watched(pool, `a log of ${logMib} MiB (kept as far as a log is), one observer`, work);
+  });
+}
+if (observers > 0) {
+  await withPool(1, async (pool) => {
+    const script = scriptOf(paced({ lines: 2_000, perSecond: 100, delayMs: 2_000 }));
+    const work = submitAndObserve(pool, script, { runs: 1, observers });
+    await watched(pool, `${observers} observers of one run of 100 lines/s`, work);
+  });
+}
+if (runs > 0) {
+  await withPool(runs, async (pool) => {
+    const script = scriptOf(paced({ lines: 200, perSecond: 10, delayMs: 5_000 }));
+    const work = submitAndObserve(pool, script, { runs, observers: 1 });
+    await watched(pool, `${runs} observers of ${runs} runs of 10 lines/s`, work);
+  });
+}
+if (artifactMib > 0) {
+  await withPool(1, async (pool) => {
+    const script = `head -c ${artifactMib * 2 ** 20} /dev/zero > artifact`;
+    await watched(pool, `an artifact of ${artifactMib} MiB`, submitAndObserve(pool, script, { runs: 1, observers: 1 }));
+  });
+}
+if (history > 0) {
+  await withPool(1, async (pool) => {
+    const queues = openBenchQueues(pool.redisUrl);
+    const filled = fillHistory(queues, history, { platform: 'ended', job: (n) => `job-${n % 5}` }).finally(() => queues.close());
+    await watched(pool, `a history of ${history} runs, while it is written`, filled);
+    await watched(pool, 'after it, while 1,000 runs are executed', submitAndWait(pool, 1_000));
+  });
+}
