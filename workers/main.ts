@@ -102,7 +102,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       execute: createExecutor(sandbox),
       limiter,
       running,
-      folders: createRunFolders(folder.path),
+      folders: createRunFolders(folder.path, sandbox.name === 'none'),
       workerName: folder.name,
       hide: hiddenFolders(config),
       secrets: createSecrets(config.secrets),

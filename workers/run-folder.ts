@@ -15,7 +15,7 @@ import { type AttemptNote, writeAttemptNote } from './attempt-note.ts';
 import { diskFault } from './disk-fault.ts';
 import { removeTree } from './remove-tree.ts';
 import { pathsIn, type RunPaths } from './run-paths.ts';
-import { isAsMade, makeSpareFolder, rewrite, type SpareFolder } from './spare-folder.ts';
+import { isAsGiven, isStillAsMade, makeSpareFolder, rewrite, type SpareFolder, traitsOf } from './spare-folder.ts';
 
 export interface RunFolder extends RunPaths {
   root: string;
@@ -41,7 +41,11 @@ export interface RunFolders {
   create(o: RunFolderOptions): Promise<RunFolder>;
 }
 
-export function createRunFolders(workDir: string): RunFolders {
+/**
+ * `again`: whether a folder may serve again. Not where the sandbox keeps runs apart: a process may hand an open folder or file to that of another
+ * run, which would then reach the next run's.
+ */
+export function createRunFolders(workDir: string, again: boolean): RunFolders {
   const [runs, spare] = [join(workDir, 'runs'), join(workDir, 'spare')];
   /** The oldest first. */
   const spares: SpareFolder[] = [];
@@ -50,24 +54,53 @@ export function createRunFolders(workDir: string): RunFolders {
     count += 1;
     return makeSpareFolder(join(spare, String(count)));
   };
-  const takeOne = (): SpareFolder => {
+  /** Null where a new one must be made. */
+  const takeOne = (): SpareFolder | null => {
     const nowMs = performance.now();
     for (;;) {
       const [oldest] = spares;
-      // One that was just made rests, for it could not serve twice; see isAsMade.
-      if (oldest === undefined || nowMs - oldest.restsSinceMs < limits.fileClockTickMs) return makeOne();
+      // One that was just made rests, for it could not serve twice; see isAsGiven.
+      if (oldest === undefined || nowMs - oldest.restsSinceMs < oldest.tickMs) return null;
       spares.shift();
-      if (nowMs - oldest.restsSinceMs < limits.spareFolderMsMax) return oldest;
+      if (nowMs - oldest.restsSinceMs < limits.spareFolderMsMax && isStillAsMade(oldest)) return oldest;
       void removeTree(oldest.path).catch(() => undefined);
     }
   };
-  const retire = async (made: SpareFolder, root: string, usedAtMs: number, endedAlone: boolean): Promise<void> => {
-    const mayStay = spares.length < limits.spareFoldersMax;
-    if (mayStay && endedAlone && isAsMade(made, root, usedAtMs)) {
-      renameSync(root, made.path);
-      spares.push({ ...made, restsSinceMs: performance.now() });
-      return;
+  const place = async (made: SpareFolder, root: string, o: RunFolderOptions): Promise<void> => {
+    try {
+      fill(made.path, o);
+      renameSync(made.path, root);
+    } catch (cause) {
+      await removeTree(made.path).catch(() => undefined);
+      throw cause;
     }
+  };
+  const placeAny = async (root: string, o: RunFolderOptions): Promise<SpareFolder> => {
+    for (let known = takeOne(); known !== null; known = takeOne()) {
+      const made = known;
+      // Somebody spoilt it while it lay about: no fault of this run.
+      const placed = await place(made, root, o).then(
+        () => true,
+        () => false,
+      );
+      if (placed) return made;
+    }
+    const made = makeOne();
+    await place(made, root, o);
+    return made;
+  };
+  const layAside = (made: SpareFolder, root: string): boolean => {
+    try {
+      renameSync(root, made.path);
+    } catch {
+      return false;
+    }
+    spares.push({ ...made, restsSinceMs: performance.now() });
+    return true;
+  };
+  const retire = async ({ made, root, given, usedAtMs }: Used, endedAlone: boolean): Promise<void> => {
+    const mayStay = again && spares.length < limits.spareFoldersMax;
+    if (mayStay && endedAlone && isAsGiven(made, root, given, usedAtMs) && layAside(made, root)) return;
     await removeTree(root);
     // In its place, while nobody waits for it; where that fails, the next attempt makes its own and tells why not.
     try {
@@ -79,21 +112,26 @@ export function createRunFolders(workDir: string): RunFolders {
       const root = join(runs, `${o.run}-${o.attempt}-${o.claim}`);
       const paths = pathsIn(root);
       const usedAtMs = performance.now();
-      let made: SpareFolder | null = null;
       try {
         mkdirSync(runs, { recursive: true, mode: 0o700 });
-        made = takeOne();
-        fill(made.path, o);
-        renameSync(made.path, root);
+        const made = await placeAny(root, o);
         if (o.inputs.length > 0) await placeInputs(paths.home, o);
+        const used = { made, root, given: traitsOf(root), usedAtMs };
+        return { root, ...paths, retire: (endedAlone) => retire(used, endedAlone) };
       } catch (cause) {
-        for (const path of made === null ? [] : [made.path, root]) await removeTree(path).catch(() => undefined);
+        await removeTree(root).catch(() => undefined);
         throw diskFault(cause, `prepare the folder of the run ${root}`);
       }
-      const spareOne = made;
-      return { root, ...paths, retire: (endedAlone) => retire(spareOne, root, usedAtMs, endedAlone) };
     },
   };
+}
+
+interface Used {
+  made: SpareFolder;
+  root: string;
+  /** Its traits before the script started. */
+  given: string;
+  usedAtMs: number;
 }
 
 /** Before it has the attempt's name: whoever finds that finds a note of this attempt, and a log of no other. */

@@ -13,9 +13,10 @@ export interface SpareFolder {
   /** Both of `performance.now()`. */
   madeAtMs: number;
   restsSinceMs: number;
-  /** What changes when anything in the two folders, or of their rights, does. */
-  changed: { home: bigint; tmp: bigint };
-  scriptMode: number;
+  /** Two changes within so many milliseconds can have one time: of the file system, which may keep whole seconds only. */
+  tickMs: number;
+  /** Of its two folders; see traitsOf. */
+  traits: string;
 }
 
 /** Synchronous, as all here: each of these costs less than its way through the thread pool. */
@@ -24,9 +25,19 @@ export function makeSpareFolder(path: string): SpareFolder {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   for (const folder of [home, tmp]) mkdirSync(folder, { mode: 0o700 });
   writeFileSync(scriptPath, '', { mode: 0o755, flag: 'wx' });
-  const changed = { home: changeOf(home), tmp: changeOf(tmp) };
+  const isCoarse = lstatSync(home, { bigint: true }).ctimeNs % 1_000_000_000n === 0n;
   const nowMs = performance.now();
-  return { path, madeAtMs: nowMs, restsSinceMs: nowMs, changed, scriptMode: lstatSync(scriptPath).mode };
+  const tickMs = isCoarse ? limits.coarseFileClockTickMs : limits.fileClockTickMs;
+  return { path, madeAtMs: nowMs, restsSinceMs: nowMs, tickMs, traits: foldersOf(path) };
+}
+
+/** Whether it is still there as it was laid aside: others may write where it lies, and machines tidy up. */
+export function isStillAsMade({ path, traits }: SpareFolder): boolean {
+  try {
+    return foldersOf(path) === traits;
+  } catch {
+    return false;
+  }
 }
 
 /** In place: a file that is there stays the file it is, and keeps its mode. */
@@ -40,22 +51,30 @@ export function rewrite(path: string, content: Buffer, mode: number): void {
   }
 }
 
+/** What changes with content, rights, owner or name of anything that a script is given; once all of it is in its place. Throws the system's errors. */
+export function traitsOf(path: string): string {
+  const { scriptPath, notePath } = pathsIn(path);
+  const { mode, uid, gid } = lstatSync(path);
+  return [`${mode} ${uid} ${gid}`, foldersOf(path), traitOf(scriptPath), traitOf(notePath)].join('\n');
+}
+
 /**
- * Whether a later script would find at `path` what it finds in a new folder, but for what `rewrite` replaces. Then the log's file is
- * emptied too. False as well where a change could have gone unseen: within one tick of the file system's clock after the making.
+ * Whether a later script would find at `path` what it finds in a new folder, but for what `rewrite` replaces; `given`: its traits before the
+ * script started. Then the log's file is emptied too. False as well where a change could have gone unseen, for the time was that of the making.
  */
-export function isAsMade(made: SpareFolder, path: string, usedAtMs: number): boolean {
-  if (usedAtMs - made.madeAtMs < limits.fileClockTickMs) return false;
-  const { home, tmp, scriptPath, notePath, spoolPath } = pathsIn(path);
+export function isAsGiven(made: SpareFolder, path: string, given: string, usedAtMs: number): boolean {
+  if (usedAtMs - made.madeAtMs < made.tickMs) return false;
+  const { home, tmp, spoolPath } = pathsIn(path);
   try {
-    if (changeOf(home) !== made.changed.home || changeOf(tmp) !== made.changed.tmp) return false;
+    if (foldersOf(path) !== made.traits || traitsOf(path) !== given) return false;
     // By the names too: not every file system keeps these times.
     if (!holdsOnly(path, NAMES) || !holdsOnly(home, [SCRIPT_NAME]) || !holdsOnly(tmp, [])) return false;
-    if (![scriptPath, notePath, spoolPath].every(isOwnFile) || lstatSync(scriptPath).mode !== made.scriptMode) return false;
-    const { size } = lstatSync(spoolPath);
+    const spool = lstatSync(spoolPath);
+    // Under no other name too: what is written to it would be seen there.
+    if (!spool.isFile() || spool.nlink !== 1 || (spool.mode & 0o777) !== 0o600 || spool.uid !== process.geteuid?.()) return false;
     // Giving back the room of a long log takes a while.
-    if (size > limits.logEntryBytesMax) return false;
-    if (size > 0) truncateSync(spoolPath);
+    if (spool.size > limits.logEntryBytesMax) return false;
+    if (spool.size > 0) truncateSync(spoolPath);
     return true;
   } catch {
     return false;
@@ -65,12 +84,12 @@ export function isAsMade(made: SpareFolder, path: string, usedAtMs: number): boo
 /** All that lies in one whose script has run. */
 const NAMES = ['home', 'tmp', 'log.ndjson', 'attempt.json'];
 
-function changeOf(path: string): bigint {
-  return lstatSync(path, { bigint: true }).ctimeNs;
+function foldersOf(path: string): string {
+  const { home, tmp } = pathsIn(path);
+  return `${traitOf(home)}\n${traitOf(tmp)}`;
 }
 
-/** Under no other name too: what is written to it would be seen there. */
-function isOwnFile(path: string): boolean {
-  const found = lstatSync(path);
-  return found.isFile() && found.nlink === 1;
+function traitOf(path: string): string {
+  const { ino, mode, uid, gid, nlink, size, ctimeNs } = lstatSync(path, { bigint: true });
+  return [ino, mode, uid, gid, nlink, size, ctimeNs].join(' ');
 }

@@ -83,6 +83,8 @@ export const limits = {
   spareFolderMsMax: HOUR,
   /** How coarse the times of a file may be: two changes within it can have one time. Kernels count in ticks of up to 10 ms. */
   fileClockTickMs: 20,
+  /** Where a file system keeps whole seconds. */
+  coarseFileClockTickMs: 2 * SECOND,
 
   artifactsPerRunMax: 100_000,
   /** Files that a worker reads or writes at a time for one run: enough to hide the store's latency, few open files. */

@@ -45,7 +45,7 @@ describeUnder(executors, 'Under %s', (_name, execute) => {
 
   test('an interpreter that does not exist ends with 127 and says so', async () => {
     const told = await run(execute, '#!/no/such/interpreter\n');
-    expect(told).toMatchObject({ exitCode: 127, ended: 'exited', stderr: expect.stringContaining('cannot be executed') });
+    expect(told).toMatchObject({ exitCode: 127, ended: 'exited', stderr: expect.stringMatching(/^builder: .* cannot be executed: .*\n$/) });
   });
 });
 

@@ -1,5 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import type { Store } from '../../src/artifacts/store.ts';
@@ -19,7 +31,7 @@ let folders: RunFolders;
 beforeAll(async () => {
   temp = tempFolder();
   store = await openFolderStore(`${temp.path}/store`);
-  folders = createRunFolders(temp.path);
+  folders = createRunFolders(temp.path, true);
 });
 
 afterAll(async () => {
@@ -74,7 +86,7 @@ describe('the folder of a run that left it as it was', () => {
   /** Folders of which one is not too new to serve twice. */
   async function withRested(): Promise<{ made: RunFolders; place: string }> {
     const place = `${temp.path}/${randomUUID()}`;
-    const made = createRunFolders(place);
+    const made = createRunFolders(place, true);
     await (await create(made)).retire(true);
     // A time of the file system that is another than that of the making.
     const trial = `${temp.path}/trial`;
@@ -96,7 +108,7 @@ describe('the folder of a run that left it as it was', () => {
   it('serves the next, with that one’s script and note, and an empty log', async () => {
     const { made } = await withRested();
     const first = await create(made, { script: Buffer.from('echo a longer one\n') });
-    writeFileSync(first.spoolPath, '{"line":1}\n');
+    writeFileSync(first.spoolPath, '{"line":1}\n', { mode: 0o600 });
     const inodes = [first.home, first.tmp, first.spoolPath, first.scriptPath].map(identityOf);
     await first.retire(true);
     expect(existsSync(first.root)).toBe(false);
@@ -125,13 +137,19 @@ describe('the folder of a run that left it as it was', () => {
     ['it changed and restored them', ({ home }) => [0o755, 0o700].forEach((mode) => void chmodSync(home, mode)), true],
     ['it changed the times of its folder', ({ tmp }) => utimesSync(tmp, 1, 1), true],
     ['it changed the rights of its script', ({ scriptPath }) => chmodSync(scriptPath, 0o777), true],
+    ['it changed its script', ({ scriptPath }) => appendFileSync(scriptPath, 'more\n'), true],
+    ['it opened its root to others', ({ root }) => chmodSync(root, 0o777), true],
+    ['it shut its root to its owner', ({ root }) => chmodSync(root, 0o500), true],
+    ['it changed the rights of the note', ({ notePath }) => chmodSync(notePath, 0o666), true],
+    ['it wrote into the note', ({ notePath }) => appendFileSync(notePath, ' '), true],
+    ['it changed the rights of its log', ({ spoolPath }) => chmodSync(spoolPath, 0o444), true],
     ['its script has another name too', ({ scriptPath }) => linkSync(scriptPath, `${temp.path}/${randomUUID()}`), true],
     ['its log has another name too', ({ spoolPath }) => linkSync(spoolPath, `${temp.path}/${randomUUID()}`), true],
     ['its log is long', ({ spoolPath }) => writeFileSync(spoolPath, Buffer.alloc(limits.logEntryBytesMax + 1)), true],
   ])('serves no other where %s', async (_, change, endedAlone) => {
     const { made, place } = await withRested();
     const folder = await create(made);
-    writeFileSync(folder.spoolPath, '');
+    writeFileSync(folder.spoolPath, '', { mode: 0o600 });
     const known = identityOf(folder.home);
     const others = readdirSync(`${place}/spare`).length;
     change(folder);
@@ -144,5 +162,38 @@ describe('the folder of a run that left it as it was', () => {
     expect(readdirSync(next.home)).toEqual(['script.sh']);
     expect(statSync(next.home).mode & 0o777).toBe(0o700);
     await next.retire(true);
+  });
+
+  it.each<[string, (spare: string) => void]>([
+    ['it is gone', (spare) => rmSync(spare, { recursive: true })],
+    ['a part of it is gone', (spare) => rmSync(`${spare}/tmp`, { recursive: true })],
+    ['there is something in it', (spare) => writeFileSync(`${spare}/home/a`, '')],
+    [
+      'its note is something else',
+      (spare) => {
+        rmSync(`${spare}/attempt.json`, { force: true });
+        mkdirSync(`${spare}/attempt.json`);
+      },
+    ],
+  ])('is not used where meanwhile %s', async (_, spoil) => {
+    const { made, place } = await withRested();
+    const used = await create(made);
+    writeFileSync(used.spoolPath, '', { mode: 0o600 });
+    await used.retire(true);
+    for (const name of readdirSync(`${place}/spare`)) spoil(`${place}/spare/${name}`);
+    const next = await rested(made);
+    expect(readdirSync(next.home)).toEqual(['script.sh']);
+    expect(readdirSync(next.tmp)).toEqual([]);
+    expect(JSON.parse(readFileSync(next.notePath, 'utf8')).spec.id).toBe(next.root.slice(-41, -5));
+    await next.retire(true);
+  });
+
+  it('serves no other where runs are kept apart: an open file of one may be in the hands of another', async () => {
+    const place = `${temp.path}/${randomUUID()}`;
+    const made = createRunFolders(place, false);
+    const first = await create(made);
+    await first.retire(true);
+    expect(readdirSync(`${place}/runs`)).toEqual([]);
+    expect(readdirSync(`${place}/spare`)).toEqual([]);
   });
 });

@@ -187,6 +187,8 @@ sub close_all_but_standard {
 sub fail_script {
   my ($why, $code) = @_;
   syswrite STDERR, "builder: $why\n";
+  # Perl would warn of what was closed beneath it, into the run's log.
+  open STDERR, '>', '/dev/null';
   exit $code;
 }
 
