@@ -2,7 +2,7 @@
  * A folder that is ready for an attempt before there is one, and again after one that left it as it was: a file system pays more for
  * files made and removed than for files that stay (docs/decisions/0011-folders-that-stay.md).
  */
-import { closeSync, constants as fs, ftruncateSync, lstatSync, mkdirSync, openSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, constants as fs, ftruncateSync, lstatSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
 import { limits } from '../src/job/limits.ts';
 import { SCRIPT_NAME } from '../src/job/names.ts';
 import { holdsOnly } from './folder-names.ts';
@@ -44,7 +44,7 @@ export function isStillAsMade({ path, traits }: SpareFolder): boolean {
 export function rewrite(path: string, content: Buffer, mode: number): void {
   const file = openSync(path, fs.O_WRONLY | fs.O_CREAT | fs.O_NOFOLLOW, mode);
   try {
-    for (let done = 0; done < content.length; ) done += writeSync(file, content, done, content.length - done, done);
+    writeFileSync(file, content);
     ftruncateSync(file, content.length);
   } finally {
     closeSync(file);
