@@ -43,12 +43,18 @@ export type AttemptResult =
   | { kind: 'interrupted'; kept: boolean }
   | { kind: 'fault'; cause: unknown };
 
-/** `settle` is called once with what became of the attempt; its folder is removed after that, since nobody shall wait for it. */
+export interface AttemptSteps<T> {
+  /** The script has run, and nothing of it is alive; it comes before `settle`. */
+  onExecuted(): void;
+  /** Called once with what became of the attempt; its folder is removed after that, and nobody waits for it. */
+  settle(result: AttemptResult): Promise<T>;
+}
+
 export async function runAttempt<T>(
   worker: WorkerContext,
   open: OpenAttempt,
   signals: AttemptSignals,
-  settle: (result: AttemptResult) => Promise<T>,
+  { settle, onExecuted }: AttemptSteps<T>,
 ): Promise<T> {
   const secrets = worker.secrets.choose(open.spec.secrets);
   if ('unknown' in secrets) {
@@ -65,12 +71,14 @@ export async function runAttempt<T>(
   }
   const warn = (cause: unknown): void =>
     worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
-  const result = await runInPlace(worker, open, signals, { place, secrets }).catch((cause): AttemptResult => ({ kind: 'fault', cause }));
+  const result = await runInPlace(worker, open, signals, { place, secrets, onExecuted }).catch(
+    (cause): AttemptResult => ({ kind: 'fault', cause }),
+  );
   await place.cgroup?.close().catch(warn);
   try {
     return await settle(result);
   } finally {
-    if (result.kind !== 'interrupted' || !result.kept) await place.folder.retire(place.endedAlone).catch(warn);
+    if (result.kind !== 'interrupted' || !result.kept) place.folder.retire(place.endedAlone).catch(warn);
   }
 }
 
@@ -103,10 +111,11 @@ async function preparePlace(worker: WorkerContext, open: OpenAttempt): Promise<P
 interface Prepared {
   place: Place;
   secrets: ChosenSecrets;
+  onExecuted: () => void;
 }
 
 async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals, prepared: Prepared): Promise<AttemptResult> {
-  const { place, secrets } = prepared;
+  const { place, secrets, onExecuted } = prepared;
   const { folder, cgroup } = place;
   const { mask } = secrets;
   const log = await openAttemptLog(worker, open, { spoolPath: folder.spoolPath, mask });
@@ -141,6 +150,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
       onOutput: (source, chunk) => log.push(source, chunk),
     });
     const executed = { ...ended, killed: [...ended.killed, ...((await cgroup?.endLeft(commandOf)) ?? [])] };
+    onExecuted();
     place.endedAlone = executed.ended === 'exited' && executed.killed.length === 0 && !executed.outputHeld;
     const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
     if (interrupted) return await closeInterrupted(log);

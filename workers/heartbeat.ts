@@ -24,7 +24,7 @@ export async function startHeartbeat(o: HeartbeatOptions): Promise<{ close(): Pr
   const once = async (): Promise<void> => {
     const ids = o.running.ids();
     // A message may have been lost: the durable marks are looked at with every beat.
-    for (const id of await beat(o.redis, { ...o.worker, running: ids.length }, ids)) o.running.cancel(id);
+    for (const id of await beat(o.redis, { ...o.worker, running: o.running.executing() }, ids)) o.running.cancel(id);
   };
   await once();
   const timer = setInterval(() => once().catch((cause) => o.logger.debug({ error: oneLine(cause) }, 'heartbeat')), limits.heartbeatMs);

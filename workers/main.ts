@@ -34,7 +34,8 @@ BUILDER_SECRET_NAME, or BUILDER_SECRET_NAME_FILE, gives the secret NAME to runs 
 
   --platform P      a platform that it takes runs of; may be given several times
   --name N          its name, unique among the workers (default: the host's name)
-  --concurrency N   how many runs at a time, over all its platforms (default: the number of cores)
+  --concurrency N   how many scripts at a time, over all its platforms (default: the number of cores); what
+                    one left is stored beside the next
   --sandbox S       auto takes the best that works here (default)
   --once            takes one run, then ends
   --idle-exit D     ends after so long without a run, such as 10m
@@ -102,7 +103,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       execute: createExecutor(sandbox),
       limiter,
       running,
-      folders: createRunFolders(folder.path, sandbox.name === 'none'),
+      folders: createRunFolders(folder.path, sandbox.name === 'none' ? 'all' : 'own'),
       workerName: folder.name,
       hide: hiddenFolders(config),
       secrets: createSecrets(config.secrets),
@@ -120,7 +121,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
     logger.info({ running: running.ids().length, reason: life.draining.reason }, 'drains');
     // Redis may be gone for good: then nothing can be put back, and servers find the runs when their locks have run out.
     const late = aborted(life.forcing).then(() => pause(limits.forcedEndMs, new AbortController().signal));
-    await Promise.race([taking.close(), late]);
+    await Promise.race([taking.close().then(context.folders.settled), late]);
   } finally {
     await life.release();
   }

@@ -15,7 +15,8 @@ import { type AttemptNote, writeAttemptNote } from './attempt-note.ts';
 import { diskFault } from './disk-fault.ts';
 import { removeTree } from './remove-tree.ts';
 import { pathsIn, type RunPaths } from './run-paths.ts';
-import { isAsGiven, isStillAsMade, makeSpareFolder, rewrite, type SpareFolder, traitsOf } from './spare-folder.ts';
+import { emptyLog, isAsGiven, isOwnAsGiven, ownTraitsOf, renewScriptsPart, rewrite, type SpareFolder, traitsOf } from './spare-folder.ts';
+import { createSpareShelf } from './spare-shelf.ts';
 
 export interface RunFolder extends RunPaths {
   root: string;
@@ -39,33 +40,17 @@ export interface RunFolders {
    * that the store does not have, `store-full` where the disk has no room, and what the store throws.
    */
   create(o: RunFolderOptions): Promise<RunFolder>;
+  /** Resolves once none is being taken away any more. */
+  settled(): Promise<void>;
 }
 
 /**
- * `again`: whether a folder may serve again. Not where the sandbox keeps runs apart: a process may hand an open folder or file to that of another
- * run, which would then reach the next run's.
+ * `again`: what of a folder may serve again. The script's own part not where the sandbox keeps runs apart: a process may hand an open folder or file
+ * to that of another run, which would then reach the next run's.
  */
-export function createRunFolders(workDir: string, again: boolean): RunFolders {
-  const [runs, spare] = [join(workDir, 'runs'), join(workDir, 'spare')];
-  /** The oldest first. */
-  const spares: SpareFolder[] = [];
-  let count = 0;
-  const makeOne = (): SpareFolder => {
-    count += 1;
-    return makeSpareFolder(join(spare, String(count)));
-  };
-  /** Null where a new one must be made. */
-  const takeOne = (): SpareFolder | null => {
-    const nowMs = performance.now();
-    for (;;) {
-      const [oldest] = spares;
-      // One that was just made rests, for it could not serve twice; see isAsGiven.
-      if (oldest === undefined || nowMs - oldest.restsSinceMs < oldest.tickMs) return null;
-      spares.shift();
-      if (nowMs - oldest.restsSinceMs < limits.spareFolderMsMax && isStillAsMade(oldest)) return oldest;
-      void removeTree(oldest.path).catch(() => undefined);
-    }
-  };
+export function createRunFolders(workDir: string, again: 'all' | 'own'): RunFolders {
+  const runs = join(workDir, 'runs');
+  const shelf = createSpareShelf(join(workDir, 'spare'), again === 'all');
   const place = async (made: SpareFolder, root: string, o: RunFolderOptions): Promise<void> => {
     try {
       fill(made.path, o);
@@ -76,7 +61,7 @@ export function createRunFolders(workDir: string, again: boolean): RunFolders {
     }
   };
   const placeAny = async (root: string, o: RunFolderOptions): Promise<SpareFolder> => {
-    for (let known = takeOne(); known !== null; known = takeOne()) {
+    for (let known = shelf.take(); known !== null; known = shelf.take()) {
       const made = known;
       // Somebody spoilt it while it lay about: no fault of this run.
       const placed = await place(made, root, o).then(
@@ -85,7 +70,7 @@ export function createRunFolders(workDir: string, again: boolean): RunFolders {
       );
       if (placed) return made;
     }
-    const made = makeOne();
+    const made = shelf.make();
     await place(made, root, o);
     return made;
   };
@@ -95,17 +80,32 @@ export function createRunFolders(workDir: string, again: boolean): RunFolders {
     } catch {
       return false;
     }
-    spares.push({ ...made, restsSinceMs: performance.now() });
+    shelf.add(made);
     return true;
   };
-  const retire = async ({ made, root, given, usedAtMs }: Used, endedAlone: boolean): Promise<void> => {
-    const mayStay = again && spares.length < limits.spareFoldersMax;
-    if (mayStay && endedAlone && isAsGiven(made, root, given, usedAtMs) && layAside(made, root)) return;
+  /** Null where it cannot serve again. */
+  const renewed = async ({ made, root, given, usedAtMs }: Used): Promise<SpareFolder | null> => {
+    if (again === 'all') return isAsGiven(made, root, given, usedAtMs) && emptyLog(root) ? made : null;
+    if (!isOwnAsGiven(root, given) || !emptyLog(root)) return null;
+    const fresh = await renewScriptsPart(root).catch(() => null);
+    return fresh === null ? null : { ...fresh, path: made.path };
+  };
+  const retireOne = async (used: Used, endedAlone: boolean): Promise<void> => {
+    const { root } = used;
+    const mayStay = !shelf.isFull();
+    const ready = mayStay && endedAlone ? await renewed(used) : null;
+    if (ready !== null && layAside(ready, root)) return;
     await removeTree(root);
     // In its place, while nobody waits for it; where that fails, the next attempt makes its own and tells why not.
     try {
-      if (mayStay) spares.push(makeOne());
+      if (mayStay) shelf.add(shelf.make());
     } catch {}
+  };
+  const retiring = new Set<Promise<void>>();
+  const retire = (used: Used, endedAlone: boolean): Promise<void> => {
+    const retired = retireOne(used, endedAlone).finally(() => retiring.delete(retired));
+    retiring.add(retired);
+    return retired;
   };
   return {
     create: async (o) => {
@@ -116,12 +116,15 @@ export function createRunFolders(workDir: string, again: boolean): RunFolders {
         mkdirSync(runs, { recursive: true, mode: 0o700 });
         const made = await placeAny(root, o);
         if (o.inputs.length > 0) await placeInputs(paths.home, o);
-        const used = { made, root, given: traitsOf(root), usedAtMs };
+        const used = { made, root, given: again === 'all' ? traitsOf(root) : ownTraitsOf(root), usedAtMs };
         return { root, ...paths, retire: (endedAlone) => retire(used, endedAlone) };
       } catch (cause) {
         await removeTree(root).catch(() => undefined);
         throw diskFault(cause, `prepare the folder of the run ${root}`);
       }
+    },
+    settled: async () => {
+      await Promise.allSettled(retiring);
     },
   };
 }

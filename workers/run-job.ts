@@ -16,8 +16,11 @@ import { patiently } from './patience.ts';
 import { retryDelayMs } from './retry.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
-/** Resolves when BullMQ may be told; rejects only when the worker is forced to end meanwhile. */
-export async function runJob(worker: WorkerContext, delivery: Delivery): Promise<Handled> {
+/**
+ * Resolves when BullMQ may be told; rejects only when the worker is forced to end meanwhile. `onExecuted` is called once where a script has run, when
+ * it and all that it started have ended: what follows takes no processor's time of scripts.
+ */
+export async function runJob(worker: WorkerContext, delivery: Delivery, onExecuted: () => void): Promise<Handled> {
   const start = { claim: randomBytes(8).toString('hex'), worker: worker.workerName, startedAt: new Date().toISOString() };
   const { id, platform, token, attemptsMade } = delivery;
   const claim = await patient(worker, delivery, () => claimAttempt(worker.redis, { id, platform, token, attemptsMade, start }));
@@ -36,17 +39,24 @@ export async function runJob(worker: WorkerContext, delivery: Delivery): Promise
       const { record, attempt, retries } = claim;
       wake(worker, delivery);
       sealFormer(worker, record);
-      return runClaimed(worker, delivery, { spec: record.spec, attempt, retries, record, ...start });
+      return runClaimed(worker, delivery, { spec: record.spec, attempt, retries, record, ...start }, onExecuted);
     }
   }
 }
 
-async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenAttempt): Promise<Handled> {
+async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenAttempt, onExecuted: () => void): Promise<Handled> {
   const cancel = new AbortController();
-  worker.running.add(delivery.id, { attempt: open.attempt, claim: open.claim, record: open.record, cancel });
+  const running = { attempt: open.attempt, claim: open.claim, record: open.record, cancel, executed: false };
+  worker.running.add(delivery.id, running);
   try {
     const signals = { cancel: cancel.signal, lost: delivery.lost };
-    return await runAttempt(worker, open, signals, (result) => settle(worker, delivery, open, result));
+    return await runAttempt(worker, open, signals, {
+      onExecuted: () => {
+        running.executed = true;
+        onExecuted();
+      },
+      settle: (result) => settle(worker, delivery, open, result),
+    });
   } finally {
     worker.running.remove(delivery.id, open.claim);
   }

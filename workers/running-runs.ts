@@ -1,4 +1,4 @@
-/** The runs that this worker executes now: how they are cancelled and which attempt they are. */
+/** The runs that this worker has now: how they are cancelled and which attempt they are. */
 import type { RunRecord } from '../src/job/run.ts';
 
 export interface RunningRun {
@@ -6,6 +6,8 @@ export interface RunningRun {
   claim: string;
   record: RunRecord;
   cancel: AbortController;
+  /** Its script has ended; what it left is being stored. */
+  executed: boolean;
 }
 
 export interface RunningRuns {
@@ -14,6 +16,8 @@ export interface RunningRuns {
   remove(id: string, claim: string): void;
   get(id: string): RunningRun | null;
   ids(): string[];
+  /** How many of them have a script that has not ended. */
+  executing(): number;
   /** Ends the script of a run; a run that is not here is somebody else's. */
   cancel(id: string): void;
 }
@@ -27,6 +31,7 @@ export function createRunningRuns(): RunningRuns {
     },
     get: (id) => runs.get(id) ?? null,
     ids: () => [...runs.keys()],
+    executing: () => [...runs.values()].filter(({ executed }) => !executed).length,
     cancel: (id) => runs.get(id)?.cancel.abort('cancelled'),
   };
 }

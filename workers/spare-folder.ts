@@ -2,10 +2,22 @@
  * A folder that is ready for an attempt before there is one, and again after one that left it as it was: a file system pays more for
  * files made and removed than for files that stay (docs/decisions/0011-folders-that-stay.md).
  */
-import { closeSync, constants as fs, ftruncateSync, lstatSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants as fs,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { limits } from '../src/job/limits.ts';
 import { SCRIPT_NAME } from '../src/job/names.ts';
 import { holdsOnly } from './folder-names.ts';
+import { removeTree } from './remove-tree.ts';
 import { pathsIn } from './run-paths.ts';
 
 export interface SpareFolder {
@@ -21,8 +33,23 @@ export interface SpareFolder {
 
 /** Synchronous, as all here: each of these costs less than its way through the thread pool. */
 export function makeSpareFolder(path: string): SpareFolder {
-  const { home, tmp, scriptPath } = pathsIn(path);
   mkdirSync(path, { recursive: true, mode: 0o700 });
+  return withScriptsPart(path);
+}
+
+/** New folders in the place of those that a script was given, and of whatever it left there. Throws the system's errors. */
+export async function renewScriptsPart(path: string): Promise<SpareFolder> {
+  const { home, tmp, scriptPath } = pathsIn(path);
+  const areFolders = [home, tmp].every((folder) => lstatSync(folder, { throwIfNoEntry: false })?.isDirectory());
+  if (areFolders && holdsOnly(home, [SCRIPT_NAME]) && holdsOnly(tmp, [])) {
+    unlinkSync(scriptPath);
+    for (const folder of [home, tmp]) rmdirSync(folder);
+  } else for (const folder of [home, tmp]) await removeTree(folder);
+  return withScriptsPart(path);
+}
+
+function withScriptsPart(path: string): SpareFolder {
+  const { home, tmp, scriptPath } = pathsIn(path);
   for (const folder of [home, tmp]) mkdirSync(folder, { mode: 0o700 });
   writeFileSync(scriptPath, '', { mode: 0o755, flag: 'wx' });
   const isCoarse = lstatSync(home, { bigint: true }).ctimeNs % 1_000_000_000n === 0n;
@@ -53,22 +80,45 @@ export function rewrite(path: string, content: Buffer, mode: number): void {
 
 /** What changes with content, rights, owner or name of anything that a script is given; once all of it is in its place. Throws the system's errors. */
 export function traitsOf(path: string): string {
-  const { scriptPath, notePath } = pathsIn(path);
+  return [ownTraitsOf(path), foldersOf(path), traitOf(pathsIn(path).scriptPath)].join('\n');
+}
+
+/** As traitsOf, of what is the worker's alone. */
+export function ownTraitsOf(path: string): string {
   const { mode, uid, gid } = lstatSync(path);
-  return [`${mode} ${uid} ${gid}`, foldersOf(path), traitOf(scriptPath), traitOf(notePath)].join('\n');
+  return `${mode} ${uid} ${gid}\n${traitOf(pathsIn(path).notePath)}`;
 }
 
 /**
  * Whether a later script would find at `path` what it finds in a new folder, but for what `rewrite` replaces; `given`: its traits before the
- * script started. Then the log's file is emptied too. False as well where a change could have gone unseen, for the time was that of the making.
+ * script started. False as well where a change could have gone unseen, for the time was that of the making.
  */
 export function isAsGiven(made: SpareFolder, path: string, given: string, usedAtMs: number): boolean {
   if (usedAtMs - made.madeAtMs < made.tickMs) return false;
-  const { home, tmp, spoolPath } = pathsIn(path);
+  const { home, tmp } = pathsIn(path);
   try {
     if (foldersOf(path) !== made.traits || traitsOf(path) !== given) return false;
     // By the names too: not every file system keeps these times.
-    if (!holdsOnly(path, NAMES) || !holdsOnly(home, [SCRIPT_NAME]) || !holdsOnly(tmp, [])) return false;
+    return holdsOnly(home, [SCRIPT_NAME]) && holdsOnly(tmp, []);
+  } catch {
+    return false;
+  }
+}
+
+/** As isAsGiven, of what is the worker's alone; `given`: its ownTraitsOf. */
+export function isOwnAsGiven(path: string, given: string): boolean {
+  try {
+    return ownTraitsOf(path) === given;
+  } catch {
+    return false;
+  }
+}
+
+/** The log of the former attempt goes, in a folder that holds nothing that it must not. False where it may not serve again. */
+export function emptyLog(path: string): boolean {
+  const { spoolPath } = pathsIn(path);
+  try {
+    if (!holdsOnly(path, NAMES)) return false;
     const spool = lstatSync(spoolPath);
     // Under no other name too: what is written to it would be seen there.
     if (!spool.isFile() || spool.nlink !== 1 || (spool.mode & 0o777) !== 0o600 || spool.uid !== process.geteuid?.()) return false;

@@ -1,4 +1,4 @@
-/** Taking runs of several platforms with one bound on how many run at a time. */
+/** Taking runs of several platforms with one bound on how many scripts run at a time. */
 import { limits } from '../src/job/limits.ts';
 import { type Consumer, consumeRuns, type Delivery, type Handled } from '../src/queue/consume.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
@@ -8,7 +8,7 @@ import type { WorkerContext } from './worker-context.ts';
 export interface TakeOptions {
   worker: WorkerContext;
   platforms: string[];
-  /** Over all platforms together. */
+  /** Scripts at a time, over all platforms together; as many runs more may be on their way to the store. */
   concurrency: number;
   /** One run, then enough. */
   once: boolean;
@@ -24,8 +24,6 @@ export interface TakeOptions {
  */
 export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   const { worker } = o;
-  const concurrency = o.once ? 1 : o.concurrency;
-  let taken = 0;
   let enough = false;
   const stop = (reason: string): void => {
     enough = true;
@@ -33,21 +31,20 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   };
   const idle = createIdleClock(o.idleExitMs, () => stop('nothing to do for long enough'));
   const consumers: Consumer[] = [];
+  const places = createPlaces(o, consumers);
   const idleForGood = new AbortController();
   const handle = async (delivery: Delivery): Promise<Handled> => {
     // BullMQ bounds each platform alone; one that is full over all of them gives back what it took beyond.
-    if (enough || taken >= concurrency) return { kind: 'back' };
-    taken += 1;
+    const place = enough ? null : places.take();
+    if (place === null) return { kind: 'back' };
     idle.stop();
-    if (taken === concurrency && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.pause()));
     try {
-      return await runJob(worker, delivery);
+      return await runJob(worker, delivery, o.once ? () => undefined : place.onExecuted);
     } finally {
-      taken -= 1;
-      if (taken === 0) idle.start();
-      if (taken === 0 && enough) idleForGood.abort();
+      place.leave();
+      if (places.taken() === 0) idle.start();
+      if (places.taken() === 0 && enough) idleForGood.abort();
       if (o.once) stop('one run is done');
-      else if (taken === concurrency - 1 && consumers.length > 1) await Promise.all(consumers.map((consumer) => consumer.resume()));
     }
   };
   for (const platform of o.platforms) {
@@ -55,7 +52,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
       consumeRuns({
         connection: worker.redis,
         platform,
-        concurrency,
+        concurrency: o.once ? 1 : o.concurrency,
         workerName: worker.workerName,
         logger: worker.logger,
         handle,
@@ -68,12 +65,58 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
     close: async () => {
       enough = true;
       idle.stop();
-      if (taken === 0) idleForGood.abort();
+      if (places.taken() === 0) idleForGood.abort();
       const closed = Promise.all(consumers.map((consumer) => consumer.close()));
       const late = aborted(idleForGood.signal).then(() => pause(limits.idleCloseMsMax, new AbortController().signal));
       await Promise.race([closed, late]);
     },
   };
+}
+
+interface Place {
+  /** Its script has ended: another one may run while what this one left is stored. */
+  onExecuted(): void;
+  leave(): void;
+}
+
+interface Places {
+  taken(): number;
+  /** Null where all are taken. */
+  take(): Place | null;
+}
+
+/** `consumers`, which may be filled later, are told how many runs they may have. */
+function createPlaces(o: Pick<TakeOptions, 'concurrency' | 'once'>, consumers: Consumer[]): Places {
+  const most = o.once ? 1 : o.concurrency;
+  let executing = 0;
+  let storing = 0;
+  const isFull = (): boolean => executing >= most || executing + storing >= 2 * most;
+  const update = (): void => {
+    // One alone is full by its own bound; of several each has only its part of those.
+    const bound = consumers.length > 1 && isFull() ? 0 : most + Math.min(storing, most);
+    for (const consumer of consumers) consumer.bound(bound);
+  };
+  const take = (): Place | null => {
+    if (isFull()) return null;
+    executing += 1;
+    update();
+    let isExecuting = true;
+    return {
+      onExecuted: () => {
+        if (!isExecuting) return;
+        isExecuting = false;
+        executing -= 1;
+        storing += 1;
+        update();
+      },
+      leave: () => {
+        if (isExecuting) executing -= 1;
+        else storing -= 1;
+        update();
+      },
+    };
+  };
+  return { taken: () => executing + storing, take };
 }
 
 function createIdleClock(idleMs: number | null, ring: () => void): { start(): void; stop(): void } {

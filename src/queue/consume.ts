@@ -42,9 +42,8 @@ export interface ConsumeOptions {
 }
 
 export interface Consumer {
-  readonly platform: string;
-  pause(): Promise<void>;
-  resume(): Promise<void>;
+  /** How many runs it may have from now on; with 0 it goes on with those it has, and takes none. */
+  bound(most: number): void;
   /** Takes nothing new and resolves when every delivery is handled. */
   close(): Promise<void>;
 }
@@ -67,14 +66,20 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
   const locks = keepLocks({ ...o, extend: (ids, tokens) => worker.extendJobLocks(ids, tokens, limits.lockDurationMs) });
   worker.on('error', (cause) => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue'));
   return {
-    platform: o.platform,
-    pause: () => worker.pause(true),
-    resume: () => worker.resume(),
+    bound: (most) => bound(worker, most),
     close: async () => {
       await worker.close();
       locks.stop();
     },
   };
+}
+
+/** BullMQ looks at a higher bound when one of its runs ends; taking up work after a pause it looks at once. Both calls act before they return. */
+function bound(worker: Worker, most: number): void {
+  const isMore = worker.isPaused() || most > worker.concurrency;
+  if (most > 0) worker.concurrency = most;
+  if (most === 0 || isMore) void worker.pause(true);
+  if (most > 0 && isMore) void worker.resume();
 }
 
 async function process(o: ConsumeOptions, locks: Locks, worker: Worker, job: Job, token: string): Promise<object> {

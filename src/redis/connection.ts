@@ -35,6 +35,8 @@ export function connect(redisUrl: string, kind: ConnectionKind): Redis {
   );
   // Without a listener Node would end the program; commands themselves report what failed.
   redis.on('error', () => undefined);
+  // Each log that is being published listens: as many as there are runs, and none stays. BullMQ adds to the number.
+  redis.setMaxListeners(Number.POSITIVE_INFINITY);
   return redis;
 }
 

@@ -1,4 +1,5 @@
 /** The life of a program: resources released last in, first out; the first signal drains, the second forces. */
+import { setMaxListeners } from 'node:events';
 import { oneLine } from './errors.ts';
 import type { Logger } from './logger.ts';
 
@@ -22,6 +23,8 @@ const RELEASE_MS_MAX = 10_000;
 export function createLifecycle(logger: Logger): Lifecycle {
   const draining = new AbortController();
   const forcing = new AbortController();
+  // Each run listens, and takes its listeners away.
+  setMaxListeners(0, draining.signal, forcing.signal);
   const releases: { name: string; release: Release; boundMs: number }[] = [];
   const stop = (reason: string): void => {
     if (draining.signal.aborted) forcing.abort(reason);

@@ -86,6 +86,20 @@ describe('workers of several platforms', () => {
 });
 
 describe('a worker', () => {
+  it('runs the next script while it stores what one left, and never two at a time', async () => {
+    const worker = startWorker('by-itself', '--concurrency=1', 'one-by-one');
+    await takes(worker);
+    const script = 'echo begun $(date +%s%N); head -c 100000000 /dev/zero > data; echo ended $(date +%s%N)';
+    const ids = [await submit('one-by-one', script), await submit('one-by-one', script)];
+    const [first, second] = await Promise.all(ids.map(finished));
+    expect(Date.parse(second.startedAt)).toBeLessThan(Date.parse(first.finishedAt));
+    const logs = await Promise.all(ids.map(async (id) => (await ask(access, `/api/v1/runs/${id}/log`)).text));
+    const [ended, begun] = [/ended (\d+)/.exec(logs[0] ?? '')?.[1], /begun (\d+)/.exec(logs[1] ?? '')?.[1]];
+    expect(BigInt(begun ?? 0)).toBeGreaterThan(BigInt(ended ?? 0));
+    worker.child.kill('SIGTERM');
+    expect((await worker.ended).code).toBe(0);
+  });
+
   it('that gets SIGTERM finishes what it runs, takes nothing new, and is gone from the list', async () => {
     const worker = startWorker('leaving', 'short-lived');
     await takes(worker);

@@ -164,6 +164,24 @@ const says = (text: string | RegExp, program = one()) => {
     await expectStored(next.id, contentOf('after-full', 1_000));
   });
 
+  it('that refuses while many runs wait: their scripts run on, but no more than twice as many runs are taken as may run at a time', async () => {
+    s3.proxy.set((line) => (/^PUT .*\/runs\//.test(line) ? { refuse: 503, code: 'SlowDown' } : undefined));
+    const ids = await Promise.all(Array.from({ length: 7 }, () => pool.submit('true')));
+    const from = one().stderr.length;
+    const waitingFor = () =>
+      ids.filter((id) =>
+        one()
+          .stderr.slice(from)
+          .split('\n')
+          .some((line) => line.includes(id) && line.includes('trying again')),
+      );
+    await until(() => waitingFor().length >= 4, 'four runs to wait for the store');
+    const states = await Promise.all(ids.map(async (id) => (await pool.run(id)).state));
+    expect(states.sort()).toEqual(['running', 'running', 'running', 'running', 'waiting', 'waiting', 'waiting']);
+    s3.proxy.set(() => undefined);
+    for (const id of ids) expect(await pool.finished(id)).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+  });
+
   it("that refuses because the worker's clock is wrong: the run waits, the worker says that it is the clock", async () => {
     const { id, goOn } = await standing('skew', 1_000);
     // A real server says so too: with a code where there is a body, and with its own time in every answer.

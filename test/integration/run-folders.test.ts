@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -31,7 +32,7 @@ let folders: RunFolders;
 beforeAll(async () => {
   temp = tempFolder();
   store = await openFolderStore(`${temp.path}/store`);
-  folders = createRunFolders(temp.path, true);
+  folders = createRunFolders(temp.path, 'all');
 });
 
 afterAll(async () => {
@@ -82,11 +83,17 @@ describe('a run’s folder', () => {
   });
 });
 
+/** Which folder or file it is, though the number of one that is gone may be another's. */
+function identityOf(path: string): string {
+  const { ino, birthtimeNs } = statSync(path, { bigint: true });
+  return `${ino} ${birthtimeNs}`;
+}
+
 describe('the folder of a run that left it as it was', () => {
   /** Folders of which one is not too new to serve twice. */
   async function withRested(): Promise<{ made: RunFolders; place: string }> {
     const place = `${temp.path}/${randomUUID()}`;
-    const made = createRunFolders(place, true);
+    const made = createRunFolders(place, 'all');
     await (await create(made)).retire(true);
     // A time of the file system that is another than that of the making.
     const trial = `${temp.path}/trial`;
@@ -98,12 +105,6 @@ describe('the folder of a run that left it as it was', () => {
     }, 'the clock of the file system');
     return { made, place };
   }
-
-  /** Which folder or file it is, though the number of one that is gone may be another's. */
-  const identityOf = (path: string): string => {
-    const { ino, birthtimeNs } = statSync(path, { bigint: true });
-    return `${ino} ${birthtimeNs}`;
-  };
 
   it('serves the next, with that one’s script and note, and an empty log', async () => {
     const { made } = await withRested();
@@ -187,13 +188,68 @@ describe('the folder of a run that left it as it was', () => {
     expect(JSON.parse(readFileSync(next.notePath, 'utf8')).spec.id).toBe(next.root.slice(-41, -5));
     await next.retire(true);
   });
+});
 
-  it('serves no other where runs are kept apart: an open file of one may be in the hands of another', async () => {
-    const place = `${temp.path}/${randomUUID()}`;
-    const made = createRunFolders(place, false);
-    const first = await create(made);
+describe('the folder of a run that is kept apart from others', () => {
+  const partsOf = ({ home, tmp, scriptPath }: RunFolder): string[] => [home, tmp, scriptPath].map((path) => identityOf(path));
+
+  /** A folder that looks like one that a script was given. */
+  const elsewhere = (): string => {
+    const path = `${temp.path}/elsewhere`;
+    mkdirSync(path);
+    writeFileSync(`${path}/script.sh`, 'of somebody else\n');
+    return path;
+  };
+
+  async function used(made: RunFolders): Promise<RunFolder> {
+    const folder = await create(made);
+    writeFileSync(folder.spoolPath, '{"line":1}\n', { mode: 0o600 });
+    return folder;
+  }
+
+  it.each<[string, (folder: RunFolder) => void]>([
+    ['nothing', () => undefined],
+    ['files and folders', ({ home }) => void mkdirSync(`${home}/a/b`, { recursive: true })],
+    ['a folder that is shut', ({ home }) => mkdirSync(`${home}/shut/in`, { recursive: true }) && chmodSync(`${home}/shut`, 0)],
+    ['no script', ({ scriptPath }) => rmSync(scriptPath)],
+    ['its own folder with other rights', ({ home }) => chmodSync(home, 0)],
+    ['a link in the place of its folder', ({ home }) => void [rmSync(home, { recursive: true }), symlinkSync(elsewhere(), home)]],
+  ])('serves the next but for what it was given: an open file may be in the hands of another run; it left %s', async (_, leave) => {
+    const made = createRunFolders(`${temp.path}/${randomUUID()}`, 'own');
+    const first = await used(made);
+    const own = [first.root, first.notePath, first.spoolPath].map(identityOf);
+    const parts = partsOf(first);
+    leave(first);
     await first.retire(true);
-    expect(readdirSync(`${place}/runs`)).toEqual([]);
-    expect(readdirSync(`${place}/spare`)).toEqual([]);
+    expect(existsSync(first.root)).toBe(false);
+    const second = await create(made);
+    expect([second.root, second.notePath, second.spoolPath].map(identityOf)).toEqual(own);
+    for (const part of partsOf(second)) expect(parts).not.toContain(part);
+    expect(readFileSync(second.spoolPath, 'utf8')).toBe('');
+    expect(JSON.parse(readFileSync(second.notePath, 'utf8')).spec.id).toBe(second.root.slice(-41, -5));
+    expect([readdirSync(second.home), readdirSync(second.tmp)]).toEqual([['script.sh'], []]);
+    expect([second.home, second.tmp, second.scriptPath].map((path) => statSync(path).mode & 0o777)).toEqual([0o700, 0o700, 0o755]);
+    await second.retire(true);
+  });
+
+  it('is removed without what its links point to', () => {
+    expect(readFileSync(`${temp.path}/elsewhere/script.sh`, 'utf8')).toBe('of somebody else\n');
+  });
+
+  it.each<[string, (folder: RunFolder) => void, boolean]>([
+    ['a process of it may live', () => undefined, false],
+    ['there is something beside its parts', ({ root }) => writeFileSync(`${root}/a`, ''), true],
+    ['its root is open to others', ({ root }) => chmodSync(root, 0o777), true],
+    ['its note was written to', ({ notePath }) => appendFileSync(notePath, ' '), true],
+    ['its log has another name too', ({ spoolPath }) => linkSync(spoolPath, `${temp.path}/${randomUUID()}`), true],
+  ])('serves no other where %s', async (_, change, endedAlone) => {
+    const made = createRunFolders(`${temp.path}/${randomUUID()}`, 'own');
+    const first = await used(made);
+    const known = identityOf(first.root);
+    change(first);
+    await first.retire(endedAlone);
+    const second = await create(made);
+    expect(identityOf(second.root)).not.toBe(known);
+    await second.retire(true);
   });
 });
