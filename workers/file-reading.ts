@@ -41,15 +41,16 @@ export async function readLeftFile(path: string, signal: AbortSignal): Promise<R
   }
 }
 
-/** Null where it is longer than it said. */
+/** Null where it is longer than it said: there is room for a byte more, so that one read tells of most files that they end. */
 function readWhole(file: number, size: number): Buffer | null {
   const room = Buffer.allocUnsafe(size + 1);
   let filled = 0;
   for (;;) {
     const bytesRead = readSync(file, room, filled, room.length - filled, filled);
-    if (bytesRead === 0) return room.subarray(0, filled);
     filled += bytesRead;
     if (filled > size) return null;
+    // A read of a regular file is short at its end alone.
+    if (bytesRead === 0 || filled === size) return room.subarray(0, filled);
   }
 }
 

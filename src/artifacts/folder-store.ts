@@ -1,4 +1,5 @@
 /** The store in a local folder: the embedded default of one machine. */
+import { statSync } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -20,10 +21,21 @@ export async function openFolderStore(path: string): Promise<Store> {
     checkDigest(sha256);
     return guard(orNull(root, async () => (await stat(join(root, blobKey(sha256)))).size));
   };
+  const sizeNow = (key: string): number | null => statSync(join(root, key), { throwIfNoEntry: false })?.size ?? null;
+  /** At once: asked for each of thousands of small files, where the way through the thread pool takes ten times as long. */
+  const storedBytes = (sha256: string): number | null | Promise<number | null> => {
+    checkDigest(sha256);
+    try {
+      const bytes = sizeNow(blobKey(sha256));
+      // As orNull: missing is an answer where the store is there.
+      if (bytes !== null || sizeNow(INCOMING) !== null) return bytes ?? sizeNow(blobKey(sha256));
+    } catch {}
+    return statBlob(sha256);
+  };
   const putBlob = async (source: BlobSource, signal?: AbortSignal, later?: Unsettled): Promise<'stored' | 'known'> => {
     const key = blobKey(source.sha256);
     // A file of another length is damage; writing it anew heals it.
-    if ((await statBlob(source.sha256)) === source.bytes) {
+    if ((await storedBytes(source.sha256)) === source.bytes) {
       await files.confirm(key, later);
       return 'known';
     }
