@@ -111,11 +111,16 @@ interface FileOptions {
 async function collectFile(o: CollectOptions, { path, inputs, notes, batch }: FileOptions): Promise<Artifact | null> {
   const file = join(o.folder, path);
   for (let last = false; ; last = true) {
-    const found = await readLeftFile(file, o.signal).catch((cause: unknown) => {
+    // The store has the inputs; one that has changed on the way is only looked at, then sent.
+    const put = last || inputs.byPath.has(path) ? undefined : batch.putFile;
+    const found = await readLeftFile(file, o.signal, put).catch((cause: unknown) => {
       o.signal.throwIfAborted();
+      if (cause instanceof BuilderError) throw cause;
+      if (cause instanceof ContentMismatch) return 'changed' as const;
       notes.add('skipped unreadable files', `skipped ${path}: ${oneLine(cause)}`);
       return null;
     });
+    if (found === 'changed') continue;
     if (found === null || (path === SCRIPT_NAME && found.sha256 === o.scriptSha256)) return null;
     const { bytes, mode, sha256 } = found;
     const input = inputs.byPath.get(path);
@@ -133,9 +138,10 @@ async function collectFile(o: CollectOptions, { path, inputs, notes, batch }: Fi
 async function send(
   o: CollectOptions,
   file: string,
-  { sha256, bytes, content }: ReadFile,
+  { sha256, bytes, content, stored }: ReadFile,
   { path, notes, last, batch }: Omit<FileOptions, 'inputs'> & { last: boolean },
 ): Promise<boolean> {
+  if (stored) return true;
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
     const openFile = () => createReadStream(file, { flags: flags as unknown as string, highWaterMark: SEND_BYTES });

@@ -2,6 +2,7 @@
 import { createHash, hash as digestOf, type Hash } from 'node:crypto';
 import { close, closeSync, constants, fstatSync, openSync, read, readSync } from 'node:fs';
 import { promisify } from 'node:util';
+import type { BlobBatch } from '../src/artifacts/store.ts';
 import { limits } from '../src/job/limits.ts';
 
 export interface ReadFile {
@@ -10,6 +11,8 @@ export interface ReadFile {
   sha256: string;
   /** All of it, of a file of at most limits.wholeFileBytesMax. */
   content: Buffer | null;
+  /** It was stored on the way. */
+  stored: boolean;
 }
 
 const READ_BYTES = 1024 * 1024;
@@ -18,10 +21,10 @@ const closeFile = promisify(close);
 
 /**
  * Links and what is no regular file are refused by the system, or here. At once for a small file, which was just written and costs
- * less than the ways through the thread pool would; a large one is read while what came before is hashed. Throws the system's
- * errors, and the signal's reason.
+ * less than the ways through the thread pool would; a large one is read while what came before is hashed, unless `put` stores it. Throws
+ * the system's errors, the signal's reason, and what `put` throws.
  */
-export async function readLeftFile(path: string, signal: AbortSignal): Promise<ReadFile> {
+export async function readLeftFile(path: string, signal: AbortSignal, put?: BlobBatch['putFile']): Promise<ReadFile> {
   signal.throwIfAborted();
   const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   let large = false;
@@ -31,10 +34,12 @@ export async function readLeftFile(path: string, signal: AbortSignal): Promise<R
     const mode = found.mode & 0o777;
     large = found.size > limits.wholeFileBytesMax;
     const content = large ? null : readWhole(file, found.size);
-    if (content !== null) return { bytes: content.length, mode, sha256: digestOf('sha256', content), content };
+    if (content !== null) return { bytes: content.length, mode, sha256: digestOf('sha256', content), content, stored: false };
     large = true;
+    const stored = await put?.(file, found.size, signal);
+    if (stored != null) return { bytes: found.size, mode, ...stored, content: null, stored: true };
     const hash = createHash('sha256');
-    return { bytes: await hashAll(file, hash, signal), mode, sha256: hash.digest('hex'), content: null };
+    return { bytes: await hashAll(file, hash, signal), mode, sha256: hash.digest('hex'), content: null, stored: false };
   } finally {
     if (large) await closeFile(file);
     else closeSync(file);

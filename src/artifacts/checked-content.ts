@@ -1,5 +1,5 @@
 /** The content of a source, checked while it is read: whoever reads it to its end has exactly what was declared. */
-import { createHash, hash as digestOf } from 'node:crypto';
+import { createHash, hash as digestOf, type Hash } from 'node:crypto';
 import { close, constants, open, read } from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import { promisify } from 'node:util';
@@ -58,6 +58,28 @@ export async function* checkedFile(
 ): AsyncGenerator<Buffer, void> {
   signal?.throwIfAborted();
   const file = await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const hash = createHash('sha256');
+    const bytes = yield* hashedPieces(file, { pieceBytes, bytesMax: source.bytes, hash, signal });
+    check(source, bytes, hash.digest('hex'));
+  } finally {
+    await closeFile(file);
+  }
+}
+
+export interface Pieces {
+  /** Of each piece, at most. */
+  pieceBytes: number;
+  /** Of the whole file; ContentMismatch at the first byte more. */
+  bytesMax: number;
+  /** Has taken all of it once the last piece was given. */
+  hash: Hash;
+  signal: AbortSignal | undefined;
+}
+
+/** The content of an open file as checkedFile gives it, and its length at the end; nothing is being read any more then. */
+export async function* hashedPieces(file: number, { pieceBytes, bytesMax, hash, signal }: Pieces): AsyncGenerator<Buffer, number> {
+  signal?.throwIfAborted();
   const rooms = Array.from({ length: 3 }, () => Buffer.allocUnsafeSlow(pieceBytes));
   const readInto = (number: number, offset: number): Promise<Buffer> => {
     const room = rooms[number % rooms.length] as Buffer;
@@ -65,16 +87,15 @@ export async function* checkedFile(
     reading.catch(() => undefined);
     return reading;
   };
-  const hash = createHash('sha256');
   let bytes = 0;
   let reading = readInto(0, 0);
   try {
     for (let number = 1; ; number += 1) {
       const piece = await reading;
       signal?.throwIfAborted();
-      if (piece.length === 0) break;
+      if (piece.length === 0) return bytes;
       bytes += piece.length;
-      if (bytes > source.bytes) throw new ContentMismatch(`expected ${source.bytes} bytes, got more`);
+      if (bytes > bytesMax) throw new ContentMismatch(`expected ${bytesMax} bytes, got more`);
       reading = readInto(number, bytes);
       hash.update(piece);
       yield piece;
@@ -82,9 +103,7 @@ export async function* checkedFile(
   } finally {
     // The number of a file that is closed may soon be another's.
     await reading.catch(() => undefined);
-    await closeFile(file);
   }
-  check(source, bytes, hash.digest('hex'));
 }
 
 function check(source: BlobSource, bytes: number, sha256: string): void {

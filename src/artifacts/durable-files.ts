@@ -1,13 +1,14 @@
 /** Files below one folder that appear whole and durable, or not at all: temporary name, sync, rename, sync of the folder. */
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { limits } from '../job/limits.ts';
 import { eachAtOnce } from '../service/each.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { makeFolder } from '../service/make-folder.ts';
+import { createDurableFolders } from './durable-folders.ts';
 import { createFolderSync } from './folder-sync.ts';
 
 export interface DurableFiles {
@@ -16,6 +17,8 @@ export interface DurableFiles {
    * durable too when it resolves; with `later`, once `settle` has resolved for it.
    */
   write(key: string, content: Content, later?: Unsettled): Promise<void>;
+  /** As `write`, of content whose key is known once it is there: `fill` resolves with it, or with null for content that need not stay. */
+  writeUnnamed(fill: (file: FileHandle) => Promise<string | null>, later?: Unsettled): Promise<void>;
   /** Makes the name of a file durable that is there: whoever put it there may not have come so far. */
   confirm(key: string, later?: Unsettled): Promise<void>;
   /** Syncs each folder once, however many of its files were written. */
@@ -37,40 +40,12 @@ export type Unsettled = Set<string>;
 /** Made when the store is opened: a store without it is not there. */
 export const INCOMING = 'incoming';
 const TEMPORARY = /^(file|probe)-[0-9a-f-]{36}$/;
-/** Folders that are known to exist durably are remembered; more of them than this would only fill memory. */
-const KNOWN_FOLDERS_MAX = 10_000;
 
 export async function openDurableFiles(root: string): Promise<DurableFiles> {
   const incoming = join(root, INCOMING);
   const syncFolder = createFolderSync();
-  /** Folders whose own names are durable, or are about to be. */
-  const known = new Map<string, Promise<unknown>>([[root, Promise.resolve()]]);
+  const { make, makeDurable, ensure, forget, forgetOne } = createDurableFolders(root, syncFolder);
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
-  /** Its name is durable once `makeDurable` has resolved for it. */
-  const makeOne = async (folder: string): Promise<void> => {
-    if (known.has(folder)) return;
-    if (known.size >= KNOWN_FOLDERS_MAX) forget();
-    const first = await mkdir(folder, { recursive: true });
-    // What was known above it may have gone, and been made anew with it.
-    for (let at = dirname(folder); first !== undefined && at.length >= first.length && at !== root; at = dirname(at)) known.delete(at);
-  };
-  /** Of a folder that is there, and of those above it that are not known. */
-  const makeDurable = (folder: string): Promise<unknown> => {
-    const being = known.get(folder);
-    if (being !== undefined) return being;
-    const above = dirname(folder);
-    const durable = Promise.all([makeDurable(above), syncFolder(above)]);
-    known.set(folder, durable);
-    durable.catch(() => known.delete(folder));
-    return durable;
-  };
-  const ensureFolder = async (folder: string): Promise<void> => {
-    await makeOne(folder);
-    await makeDurable(folder);
-  };
-  const forget = (): void => {
-    for (const folder of known.keys()) if (folder !== root) known.delete(folder);
-  };
   const syncNames = async (folder: string, later: Unsettled | undefined): Promise<void> => {
     if (later === undefined) return syncFolder(folder);
     later.add(folder);
@@ -83,40 +58,56 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
       if (codeOf(cause) !== 'ENOENT') throw cause;
       // Another process has removed the folder since it became known, or one above it.
       forget();
-      await makeOne(folder);
+      await make(folder);
       await rename(temporary, target);
     }
   };
+  const name = async (temporary: string, target: string, later: Unsettled | undefined): Promise<void> => {
+    const folder = dirname(target);
+    await guard(place(temporary, target));
+    // Side by side, so that the system can make all names durable at once.
+    await guard(Promise.all([makeDurable(folder), syncNames(folder, later)]));
+  };
+  const withTemporary = async (work: (temporary: string) => Promise<void>): Promise<void> => {
+    const temporary = join(incoming, `file-${randomUUID()}`);
+    try {
+      await work(temporary);
+    } catch (cause) {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      throw cause;
+    }
+  };
   await makeFolder(root, 0o700);
-  await ensureFolder(incoming);
+  await ensure(incoming);
   return {
-    write: async (key, content, later) => {
-      const temporary = join(incoming, `file-${randomUUID()}`);
-      const target = join(root, key);
-      const folder = dirname(target);
-      try {
+    write: (key, content, later) =>
+      withTemporary(async (temporary) => {
+        const target = join(root, key);
         // Before any folder: where the store is gone, a disk that is not mounted, none is made in its place.
         const file = await openNew(temporary, content, guard);
-        const [filled, made] = await Promise.allSettled([file.fillAndClose(), guard(makeOne(folder))]);
+        const [filled, made] = await Promise.allSettled([file.fillAndClose(), guard(make(dirname(target)))]);
         for (const done of [filled, made]) if (done.status === 'rejected') throw done.reason;
-        await guard(place(temporary, target));
-        // Side by side, so that the system can make all names durable at once.
-        await guard(Promise.all([makeDurable(folder), syncNames(folder, later)]));
-      } catch (cause) {
-        await rm(temporary, { force: true }).catch(() => undefined);
-        throw cause;
-      }
-    },
+        await name(temporary, target, later);
+      }),
+    writeUnnamed: (fill, later) =>
+      withTemporary(async (temporary) => {
+        const file = await guard(open(temporary, 'wx'));
+        const key = await fillAndClose(file, fill, guard);
+        if (key === null) return guard(unlink(temporary));
+        const target = join(root, key);
+        await guard(make(dirname(target)));
+        await name(temporary, target, later);
+      }),
     confirm: async (key, later) => {
       const folder = dirname(join(root, key));
-      await guard(ensureFolder(folder));
+      await guard(ensure(folder));
       await guard(syncNames(folder, later));
     },
     settle: async (later) => {
       await guard(eachAtOnce([...later], limits.filesAtOnce, syncFolder));
     },
     remove: async (key) => {
-      for (let folder = dirname(join(root, key)); folder !== root; folder = dirname(folder)) known.delete(folder);
+      for (let folder = dirname(join(root, key)); folder !== root; folder = dirname(folder)) forgetOne(folder);
       await guard(removeFile(root, key));
     },
     probe: () => guard(probe(join(incoming, `probe-${randomUUID()}`))),
@@ -155,16 +146,18 @@ type Guard = <T>(work: Promise<T>) => Promise<T>;
 async function openNew(path: string, content: Content, guard: Guard): Promise<{ fillAndClose(): Promise<void> }> {
   if (!Buffer.isBuffer(content)) {
     const file = await guard(open(path, 'wx'));
-    return { fillAndClose: () => fillAndClose(file, content, guard) };
+    return { fillAndClose: () => fillAndClose<void>(file, content, guard) };
   }
   const file = await guard(openBare(path, 'wx'));
   return { fillAndClose: () => guard(writeAndClose(file, content)) };
 }
 
-async function fillAndClose(file: FileHandle, fill: (file: FileHandle) => Promise<void>, guard: Guard): Promise<void> {
+/** What is filled with null need not be durable. */
+async function fillAndClose<T>(file: FileHandle, fill: (file: FileHandle) => Promise<T>, guard: Guard): Promise<T> {
   try {
-    await fill(file);
-    await guard(file.datasync());
+    const filled = await fill(file);
+    if (filled !== null) await guard(file.datasync());
+    return filled;
   } finally {
     await guard(file.close());
   }

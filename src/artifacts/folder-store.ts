@@ -3,10 +3,12 @@ import { statSync } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
+import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { checkedContent, checkedFile, contentInMemory } from './checked-content.ts';
 import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Unsettled } from './durable-files.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
+import { type Copying, copyHashed, createKnownLengths } from './one-pass.ts';
 import { createPieceWriter, PIECE_BYTES } from './piece-writer.ts';
 import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
@@ -32,8 +34,10 @@ export async function openFolderStore(path: string): Promise<Store> {
     } catch {}
     return statBlob(sha256);
   };
+  const lengths = createKnownLengths();
   const putBlob = async (source: BlobSource, signal?: AbortSignal, later?: Unsettled): Promise<'stored' | 'known'> => {
     const key = blobKey(source.sha256);
+    lengths.add(source.bytes);
     // A file of another length is damage; writing it anew heals it.
     if ((await storedBytes(source.sha256)) === source.bytes) {
       await files.confirm(key, later);
@@ -43,6 +47,18 @@ export async function openFolderStore(path: string): Promise<Store> {
     await files.write(key, contentInMemory(source) ?? ((file) => fill({ file, source, guard, signal })), later);
     return 'stored';
   };
+  const putFile = async (o: Omit<Copying, 'file'>, later: Unsettled): Promise<{ sha256: string } | null> => {
+    if (o.bytes < limits.onePassBytesMin || lengths.has(o.bytes)) return null;
+    let sha256 = '';
+    await files.writeUnnamed(async (file) => {
+      sha256 = await copyHashed({ ...o, file });
+      return (await storedBytes(sha256)) === o.bytes ? null : blobKey(sha256);
+    }, later);
+    lengths.add(o.bytes);
+    // Whoever put it there before may not have made its name durable.
+    await files.confirm(blobKey(sha256), later);
+    return { sha256 };
+  };
   return {
     statBlob: async (sha256) => statBlob(sha256),
     putBlob: async (source, signal) => putBlob(source, signal),
@@ -50,6 +66,7 @@ export async function openFolderStore(path: string): Promise<Store> {
       let later: Unsettled = new Set();
       return {
         putBlob: async (source, signal) => putBlob(source, signal, later),
+        putFile: (file, bytes, signal) => putFile({ source: file, bytes, guard, signal }, later),
         settle: async () => {
           const settling = later;
           later = new Set();

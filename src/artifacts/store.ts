@@ -22,6 +22,11 @@ export interface ByteRange {
 export interface BlobBatch {
   /** As the store's own, but for this: it is durable once `settle` has resolved that was called afterwards. */
   putBlob(source: BlobSource, signal?: AbortSignal): Promise<'stored' | 'known'>;
+  /**
+   * Stores an open regular file of so many bytes and finds its digest in one pass, where that is likely to be the shorter way; null where
+   * it is not, and then nothing has been done. Throws as `putBlob` does; ContentMismatch where the file is not as long any more.
+   */
+  putFile?(file: number, bytes: number, signal?: AbortSignal): Promise<{ sha256: string } | null>;
   /** Throws BuilderError as `putBlob` does. */
   settle(): Promise<void>;
 }

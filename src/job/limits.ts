@@ -91,6 +91,9 @@ export const limits = {
   filesAtOnce: 8,
   /** A file of at most so much is read whole, and sent from memory: with limits.filesAtOnce of them, little of it. */
   wholeFileBytesMax: 1 * MIB,
+  /** A file of at least so much is stored while it is hashed, where the store can and no artifact of its length came before: so many are remembered. */
+  onePassBytesMin: 8 * MIB,
+  onePassLengthsMax: 10_000,
   /** What a worker reads of small files in one go, before others get their turn. */
   collectTurnMs: 5,
   /** Lines of log that say the same of different files; the rest is one line with their number. */

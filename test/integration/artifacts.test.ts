@@ -174,6 +174,22 @@ describe('collecting', () => {
     expect(log).toEqual(['skipped busy: it changed while it was stored']);
   });
 
+  it('stores large files, whether one as long came before or not, and looks only at an input that is there', async () => {
+    const bytes = limits.onePassBytesMin + 3;
+    const content = (seed: string): Buffer => Buffer.alloc(bytes, `${seed}\n`);
+    writeFileSync(`${home}/first`, content('first'), { mode: 0o640 });
+    const [first] = await collect();
+    expect(first).toEqual({ path: 'first', bytes, mode: 0o640, sha256: sha256Of(content('first')), input: null, sameAs: null });
+    writeFileSync(`${home}/second`, content('second'));
+    const inputs = [{ path: 'first', sha256: sha256Of(content('first')), mode: 0o640 }];
+    expect((await collect({ inputs })).map(({ path, input }) => [path, input])).toEqual([
+      ['first', 'unchanged'],
+      ['second', null],
+    ]);
+    for (const seed of ['first', 'second']) expect(await store.statBlob(sha256Of(content(seed)))).toBe(bytes);
+    expect(log.join('\n')).toMatch(/^input first was left unchanged$/);
+  });
+
   it('ends at once when it is given up', async () => {
     writeFileSync(`${home}/file`, 'f');
     await expect(collect({ signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');

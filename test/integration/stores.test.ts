@@ -1,15 +1,26 @@
 /** Both stores over one contract; then what only a folder, or only S3, can suffer. */
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import { openS3Store } from '../../src/artifacts/s3-store.ts';
-import { blobKey, type Store } from '../../src/artifacts/store.ts';
+import { blobKey, ContentMismatch, type Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
-import { digestOf, inMemory, largeSource, sourceOf } from '../support/contents.ts';
+import { digestOf, inFile, inMemory, largeSource, sourceOf } from '../support/contents.ts';
 import { firstTimes } from '../support/fault-proxy.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { openS3Fixture, removeBucket, type S3Fixture } from '../support/s3-fixture.ts';
@@ -69,6 +80,8 @@ describe('the folder store', () => {
     expect(await other.putBlob(sourceOf('no disk'))).toBe('stored');
   });
 
+  describe('a large file that is stored while it is hashed', () => largeFileTests({ store: () => store, path }));
+
   it('refuses a folder that cannot be written, naming it', async () => {
     writeFileSync(`${folder.path}/file`, '');
     const refused = openFolderStore(`${folder.path}/file/store`);
@@ -84,6 +97,10 @@ describe('the folder store', () => {
       const source = largeSource(4 * 1024 * 1024);
       await expect(full.putBlob(source)).rejects.toMatchObject({ code: 'store-full' });
       await expect(full.putDocument('runs/a/b', Buffer.alloc(4 * 1024 * 1024))).rejects.toMatchObject({ code: 'store-full' });
+      const { path: at = '' } = await inFile(`${folder.path}/does-not-fit`, largeSource(limits.onePassBytesMin));
+      const file = openSync(at, 'r');
+      await expect(full.openBatch().putFile?.(file, limits.onePassBytesMin)).rejects.toMatchObject({ code: 'store-full' });
+      closeSync(file);
       expect(readdirSync(`${small}/incoming`)).toEqual([]);
       expect(await full.putBlob(sourceOf('fits'))).toBe('stored');
     } finally {
@@ -104,6 +121,88 @@ function mounted(path: string): boolean {
 }
 
 let s3: S3Fixture;
+function largeFileTests({ store, path }: { store: () => Store; path: string }): void {
+  /** No two tests have one length, unless they say so. */
+  let bytes = limits.onePassBytesMin;
+  const files: number[] = [];
+  afterEach(() => files.splice(0).forEach(closeSync));
+
+  async function opened(length: number, seed: string): Promise<{ file: number; sha256: string }> {
+    const { sha256, path: at = '' } = await inFile(`${folder.path}/${randomUUID()}`, largeSource(length, { seed }));
+    const file = openSync(at, 'r');
+    files.push(file);
+    return { file, sha256 };
+  }
+
+  async function put(o: { file: number; length?: number; into?: Store; signal?: AbortSignal }): Promise<{ sha256: string } | null> {
+    const batch = (o.into ?? store()).openBatch();
+    const stored = (await batch.putFile?.(o.file, o.length ?? bytes, o.signal)) ?? null;
+    await batch.settle();
+    return stored;
+  }
+
+  const leftovers = () => readdirSync(`${path}/incoming`).filter((name) => !known.has(name));
+  let known: Set<string>;
+  beforeEach(() => {
+    bytes += 1;
+    known = new Set(readdirSync(`${path}/incoming`));
+  });
+
+  it('is there under its digest', async () => {
+    const { file, sha256 } = await opened(bytes, 'new');
+    expect(await put({ file })).toEqual({ sha256 });
+    expect(await digestOf(await store().getBlob(sha256))).toEqual({ bytes, sha256 });
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('is not where it is as long as one that came before, in one way or the other: that may be the same', async () => {
+    await put(await opened(bytes, 'one'));
+    const another = await opened(bytes, 'another');
+    expect(await put(another)).toBeNull();
+    expect(await store().statBlob(another.sha256)).toBeNull();
+    await store().putBlob(largeSource(bytes + 500, { seed: 'usual' }));
+    expect(await put({ ...(await opened(bytes + 500, 'third')), length: bytes + 500 })).toBeNull();
+  });
+
+  it('is not where it is small', async () => {
+    expect(await put({ ...(await opened(limits.onePassBytesMin - 1, 'small')), length: limits.onePassBytesMin - 1 })).toBeNull();
+  });
+
+  it('is written for nothing where the store has it, and leaves what is there', async () => {
+    const { file, sha256 } = await opened(bytes, 'known');
+    await put({ file });
+    const before = statSync(`${path}/${blobKey(sha256)}`, { bigint: true });
+    const other = await openFolderStore(path);
+    expect(await put({ file, into: other })).toEqual({ sha256 });
+    await other.close();
+    expect(statSync(`${path}/${blobKey(sha256)}`, { bigint: true })).toEqual(before);
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('heals what is damaged', async () => {
+    const { file, sha256 } = await opened(bytes, 'damaged');
+    await put({ file });
+    truncateSync(`${path}/${blobKey(sha256)}`, 5);
+    const other = await openFolderStore(path);
+    await put({ file, into: other });
+    await other.close();
+    expect(await digestOf(await store().getBlob(sha256))).toEqual({ bytes, sha256 });
+  });
+
+  it.each([-1, 1])('is refused where it is not as long as it was, by %d byte', async (more) => {
+    const { file, sha256 } = await opened(bytes + more, `changed ${more}`);
+    await expect(put({ file })).rejects.toThrow(ContentMismatch);
+    expect(await store().statBlob(sha256)).toBeNull();
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('is given up with the signal', async () => {
+    const { file } = await opened(bytes, 'given up');
+    await expect(put({ file, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    expect(leftovers()).toEqual([]);
+  });
+}
+
 (server === null ? describe.skip : describe)('the S3 store', () => {
   beforeAll(async () => {
     s3 = await openS3Fixture(server as S3Server);
