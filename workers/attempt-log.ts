@@ -2,7 +2,7 @@
 import type { LogDigest } from '../src/job/artifact.ts';
 import type { LogId } from '../src/logs/stream.ts';
 import { createLineSplitter } from './line-splitter.ts';
-import { startPublisher } from './log-publisher.ts';
+import { type Publisher, startPublisher } from './log-publisher.ts';
 import { openSpool } from './log-spool.ts';
 import type { Mask } from './masker.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
@@ -34,8 +34,13 @@ export async function openAttemptLog(
   const id: LogId = { run: open.spec.id, attempt: open.attempt, claim: open.claim };
   const spool = await openSpool(spoolPath);
   const maskers = { stdout: mask.stream(), stderr: mask.stream() };
-  const splitter = createLineSplitter({ startedAtMs: performance.now(), write: (ndjson, lines) => spool.append(ndjson, lines) });
-  const publisher = startPublisher({ redis: worker.redis, store: worker.store, spool, log: id, logger: worker.logger });
+  /** Many runs say nothing. */
+  let publisher: Publisher | null = null;
+  const write = (ndjson: Buffer, lines: number): Promise<void> => {
+    publisher ??= startPublisher({ redis: worker.redis, store: worker.store, spool, log: id, logger: worker.logger });
+    return spool.append(ndjson, lines);
+  };
+  const splitter = createLineSplitter({ startedAtMs: performance.now(), write });
   let ended: Promise<LogDigest> | null = null;
   const endAll = async (): ReturnType<typeof splitter.end> => {
     const rests = SOURCES.map((source) => splitter.push(source, maskers[source].flush()));
@@ -53,11 +58,11 @@ export async function openAttemptLog(
     digest,
     finish: async (signal) => {
       const whole = await digest();
-      await publisher.finish(signal);
+      await publisher?.finish(signal);
       return whole;
     },
     close: async () => {
-      await publisher.stop();
+      await publisher?.stop();
       await spool.close();
     },
   };

@@ -6,6 +6,7 @@ import { limits } from '../src/job/limits.ts';
 import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { joinSignals } from '../src/service/joined-signal.ts';
 import { collectArtifacts } from './artifact-collector.ts';
 import {
   type AttemptEnding,
@@ -119,11 +120,11 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
   const { folder, cgroup } = place;
   const { mask } = secrets;
   const log = await openAttemptLog(worker, open, { spoolPath: folder.spoolPath, mask });
+  const stop = joinSignals([signals.cancel, signals.lost, worker.forcing]);
   try {
     const gaps = worker.limiter.note(open.spec);
     if (gaps !== null) await log.note(gaps);
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
-    const stop = AbortSignal.any([signals.cancel, signals.lost, worker.forcing]);
     const ended = await executeOrFull(worker, {
       script: folder.scriptPath,
       folder: folder.home,
@@ -139,7 +140,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
       mark: markOf(open.claim),
       timeoutMs: open.spec.timeoutMs,
       graceMs: open.spec.graceMs,
-      cancel: stop,
+      cancel: stop.signal,
       force: worker.forcing,
       silenceMs: open.spec.silenceMs,
       diskBytes: open.spec.diskBytes,
@@ -161,6 +162,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {
+    stop.release();
     await log.close();
   }
 }
@@ -205,7 +207,8 @@ async function storeAttempt(
   folder: RunFolder,
   o: { log: AttemptLog; ending: AttemptEnding | SupersededEnding; notes: string[]; mask: Mask },
 ): Promise<AttemptResult> {
-  const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeOutageMsMax), worker.forcing]);
+  const joined = joinSignals([worker.forcing], limits.storeOutageMsMax);
+  const deadline = joined.signal;
   const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask };
   let artifacts: Artifact[] = [];
   try {
@@ -240,6 +243,8 @@ async function storeAttempt(
       () => false,
     );
     return resultOf(ending, log, told ? artifacts : []);
+  } finally {
+    joined.release();
   }
 }
 
@@ -252,8 +257,11 @@ function resultOf(ending: AttemptEnding | SupersededEnding, log: LogDigest, arti
 /** The run's own files may be what fills the disk that its log, the store and Redis write to: they go first. */
 async function logWithoutFiles(worker: WorkerContext, folder: RunFolder, log: AttemptLog): Promise<LogDigest> {
   await removeTree(folder.home).catch(() => undefined);
-  const deadline = AbortSignal.any([AbortSignal.timeout(limits.storeFullMsMax), worker.forcing]);
-  return log.finish(deadline).catch(() => log.digest());
+  const deadline = joinSignals([worker.forcing], limits.storeFullMsMax);
+  return log
+    .finish(deadline.signal)
+    .catch(() => log.digest())
+    .finally(deadline.release);
 }
 
 function factsOf(worker: WorkerContext, { spec, attempt, claim, startedAt }: OpenAttempt): AttemptFacts {

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { limits } from '../../job/limits.ts';
 import { getRun, resolveRunId } from '../../queue/view.ts';
 import { BuilderError, oneLine } from '../../service/errors.ts';
+import { joinSignals } from '../../service/joined-signal.ts';
 import { formatFor, type LogFormat } from '../log-formats.ts';
 import { parse } from '../parse.ts';
 import { runLog } from '../run-log.ts';
@@ -26,14 +27,15 @@ export function logRoutes(app: FastifyInstance, context: ServerContext): void {
     const follow = query.follow === '1' || query.follow === 'true';
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
+    const over = joinSignals([gone.signal, context.stopping]);
     const chunks = runLog(context, {
       id,
       from: Number.isSafeInteger(resumed) && resumed > 0 ? resumed + 1 : query.from,
       follow,
       attempt: query.attempt ?? null,
-      signal: AbortSignal.any([gone.signal, context.stopping]),
+      signal: over.signal,
     });
-    await send(context, { reply, format, chunks, gone: gone.signal, follow });
+    await send(context, { reply, format, chunks, gone: gone.signal, follow }).finally(over.release);
     return reply;
   });
 }
