@@ -37,7 +37,9 @@ const machine = describeMachine();
 const summary: Summary = { rows: [], verdicts: [] };
 for (const figure of all) {
   if (values.only !== undefined && !values.only.includes(figure.name)) continue;
+  const begunAtMs = performance.now();
   const { rows, verdicts } = summarize(figure, await measureFigure(figure, say));
+  say(`${figure.name}: took ${Math.round((performance.now() - begunAtMs) / 1000)} s`);
   summary.rows.push(...rows);
   summary.verdicts.push(...verdicts);
 }

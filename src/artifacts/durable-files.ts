@@ -19,6 +19,8 @@ export interface DurableFiles {
   write(key: string, content: Content, later?: Unsettled): Promise<void>;
   /** As `write`, of content whose key is known once it is there: `fill` resolves with it, or with null for content that need not stay. */
   writeUnnamed(fill: (file: FileHandle) => Promise<string | null>, later?: Unsettled): Promise<void>;
+  /** Makes folders for files to come, all in one. */
+  prepare(parent: string, names: readonly string[]): Promise<void>;
   /** Makes the name of a file durable that is there: whoever put it there may not have come so far. */
   confirm(key: string, later?: Unsettled): Promise<void>;
   /** Syncs each folder once, however many of its files were written. */
@@ -44,7 +46,7 @@ const TEMPORARY = /^(file|probe)-[0-9a-f-]{36}$/;
 export async function openDurableFiles(root: string): Promise<DurableFiles> {
   const incoming = join(root, INCOMING);
   const syncFolder = createFolderSync();
-  const { make, makeDurable, ensure, forget, forgetOne } = createDurableFolders(root, syncFolder);
+  const { make, makeDurable, ensure, ensureAll, forget, forgetOne } = createDurableFolders(root, syncFolder);
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
   const syncNames = async (folder: string, later: Unsettled | undefined): Promise<void> => {
     if (later === undefined) return syncFolder(folder);
@@ -98,6 +100,7 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
         await guard(make(dirname(target)));
         await name(temporary, target, later);
       }),
+    prepare: (parent, names) => guard(ensureAll(join(root, parent), names)),
     confirm: async (key, later) => {
       const folder = dirname(join(root, key));
       await guard(ensure(folder));

@@ -1,6 +1,6 @@
 /** Folders below a store's own that are there durably: what is known of them, so that each is made and synced once. */
-import { mkdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { SyncFolder } from './folder-sync.ts';
 
 export interface DurableFolders {
@@ -10,6 +10,8 @@ export interface DurableFolders {
   makeDurable(folder: string): Promise<unknown>;
   /** Both. */
   ensure(folder: string): Promise<void>;
+  /** Of many in one folder, which is synced once. */
+  ensureAll(parent: string, names: readonly string[]): Promise<void>;
   /** Another process may have removed any of them. */
   forget(): void;
   forgetOne(folder: string): void;
@@ -40,12 +42,22 @@ export function createDurableFolders(root: string, syncFolder: SyncFolder): Dura
     durable.catch(() => known.delete(folder));
     return durable;
   };
+  const ensure = async (folder: string): Promise<void> => {
+    await make(folder);
+    await makeDurable(folder);
+  };
   return {
     make,
     makeDurable,
-    ensure: async (folder) => {
-      await make(folder);
-      await makeDurable(folder);
+    ensure,
+    ensureAll: async (parent, names) => {
+      await ensure(parent);
+      const there = new Set(await readdir(parent));
+      const missing = names.filter((name) => !there.has(name));
+      for (const name of missing) await mkdir(join(parent, name), { recursive: true });
+      // Whoever made those that are there may not have come so far.
+      await syncFolder(parent);
+      for (const name of names) known.set(join(parent, name), Promise.resolve());
     },
     forget,
     forgetOne: (folder) => void known.delete(folder),

@@ -10,7 +10,7 @@ import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Un
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type Copying, copyHashed, createKnownLengths } from './one-pass.ts';
 import { createPieceWriter, PIECE_BYTES } from './piece-writer.ts';
-import { type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
+import { BLOB_FOLDER, BLOB_FOLDERS, type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
 const READ_BYTES = 256 * 1024;
 
@@ -113,6 +113,8 @@ async function openFiles(root: string): Promise<DurableFiles> {
   try {
     const files = await openDurableFiles(root);
     await files.sweep(await files.probe());
+    // All at once, so that no artifact waits for its own.
+    await files.prepare(BLOB_FOLDER, BLOB_FOLDERS);
     return files;
   } catch (thrown) {
     const cause = thrown instanceof BuilderError ? thrown.cause : thrown;

@@ -64,6 +64,10 @@ export class ContentMismatch extends Error {
   override name = 'ContentMismatch';
 }
 
+export const BLOB_FOLDER = 'blobs/sha256';
+/** In it, by how their digests begin. */
+export const BLOB_FOLDERS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 export function blobKey(sha256: string): string {
-  return `blobs/sha256/${sha256.slice(0, 2)}/${sha256}`;
+  return `${BLOB_FOLDER}/${sha256.slice(0, 2)}/${sha256}`;
 }

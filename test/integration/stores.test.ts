@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  rmdirSync,
   statSync,
   truncateSync,
   utimesSync,
@@ -65,6 +66,21 @@ describe('the folder store', () => {
     expect(existsSync(`${path}/runs/gone`)).toBe(false);
     await store.putDocument('runs/gone/1/y', Buffer.from('y'));
     expect(await store.listDocuments('runs/gone/')).toEqual(['runs/gone/1/y']);
+  });
+
+  it('has the folders of all blobs from the start, and makes them again where they went', async () => {
+    const at = `${folder.path}/prepared`;
+    await (await openFolderStore(at)).close();
+    const folders = readdirSync(`${at}/blobs/sha256`).sort();
+    expect([folders.length, folders[0], folders.at(-1)]).toEqual([256, '00', 'ff']);
+    const source = sourceOf('into a folder that went');
+    rmdirSync(`${at}/blobs/sha256/${source.sha256.slice(0, 2)}`);
+    const again = await openFolderStore(at);
+    for (const name of readdirSync(`${at}/blobs/sha256`)) rmdirSync(`${at}/blobs/sha256/${name}`);
+    rmdirSync(`${at}/blobs/sha256`);
+    expect(await again.putBlob(source)).toBe('stored');
+    expect(await text(await again.getBlob(source.sha256))).toBe('into a folder that went');
+    await again.close();
   });
 
   it('makes nothing in its place while its disk is not there', async () => {
