@@ -27,9 +27,9 @@ interface Material {
 
 export function artifactFigures(size: Size): Figure[] {
   const full = size === 'full';
-  const large = { count: 1, bytes: (full ? 1024 : 128) * MIB };
-  const small = { count: full ? 2_000 : 200, bytes: 16 * 1024 };
-  const rounds = full ? 5 : 2;
+  const large = { count: 1, bytes: (full ? 1024 : 32) * MIB };
+  const small = { count: full ? 2_000 : 150, bytes: 16 * 1024 };
+  const rounds = full ? 5 : 3;
   const made = sharedMaterial(large, small);
   const what = `an artifact of ${large.bytes / MIB} MiB, and ${small.count} of 16 KiB`;
   const copies = copyWays(made);
@@ -59,7 +59,7 @@ export function artifactFigures(size: Size): Figure[] {
       name: 'artifacts-s3',
       title: `${what}, to S3`,
       statistics: [LARGE, SMALL],
-      rounds: full ? 4 : 2,
+      rounds: full ? 4 : 3,
       contenders: [builderS3(made), ...clients],
       goals: goalsAgainst(clients, 0.85, [LARGE, SMALL]),
     },

@@ -22,9 +22,9 @@ const DELAYS = [
 export function logsFigures(size: Size): Figure[] {
   const full = size === 'full';
   return [
-    delayFigure('log-delay-idle', { runs: 20, lines: full ? 20 : 5, perSecond: 1 }, full ? 5 : 2),
-    delayFigure('log-delay-busy', { runs: 1, lines: full ? 100_000 : 25_000, perSecond: 10_000 }, full ? 5 : 2),
-    rateFigure(full ? 1_000_000 : 200_000, full ? 5 : 2),
+    delayFigure('log-delay-idle', { runs: 20, lines: full ? 20 : 2, perSecond: 1 }, full ? 5 : 3),
+    delayFigure('log-delay-busy', { runs: 1, lines: full ? 100_000 : 10_000, perSecond: 10_000 }, full ? 5 : 3),
+    rateFigure(full ? 1_000_000 : 150_000, full ? 5 : 3),
   ];
 }
 

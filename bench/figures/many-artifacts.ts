@@ -11,13 +11,13 @@ const COLLECT = { name: 'collect', unit: 'files/s', better: 'more' } as const;
 const DOWNLOAD = { name: 'download', unit: 'files/s', better: 'more' } as const;
 
 export function manyArtifactsFigures(size: Size): Figure[] {
-  const files = size === 'full' ? 10_000 : 500;
+  const files = size === 'full' ? 10_000 : 200;
   return [
     {
       name: 'artifacts-many',
       title: `${files} files of 16 bytes of one run`,
       statistics: [COLLECT, DOWNLOAD],
-      rounds: 2,
+      rounds: 3,
       contenders: [builder(files), copy(files)],
       goals: [],
     },

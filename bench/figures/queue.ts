@@ -15,13 +15,13 @@ const POLL_MS = 5;
 const FEW = 100;
 
 function dispatch(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 300;
-  const many = size === 'full' ? 100_000 : 10_000;
+  const runs = size === 'full' ? 2_000 : 150;
+  const many = size === 'full' ? 100_000 : 5_000;
   return {
     name: 'dispatch',
     title: `${runs} × true while ${many} or ${FEW} runs wait behind them`,
     statistics: [{ name: 'rate', unit: 'runs/s', better: 'more' }],
-    rounds: size === 'full' ? 7 : 2,
+    rounds: size === 'full' ? 7 : 3,
     contenders: [waiting('builder', many, runs), waiting(`builder, ${FEW} waiting`, FEW, runs)],
     goals: [{ statistic: 'rate', contender: 'builder', against: [`builder, ${FEW} waiting`], ratio: 0.9 }],
   };
@@ -73,13 +73,13 @@ async function measureDispatch(o: { pool: BenchPool; count: number; runs: number
 const SCRIPT = `${'# a line of a script that has some length, as they do\n'.repeat(20).slice(0, 1_018)}\ntrue\n`;
 
 function submit(size: Size): Figure {
-  const runs = size === 'full' ? 100_000 : 10_000;
+  const runs = size === 'full' ? 100_000 : 5_000;
   const peers = [BATCH, 10_000].map((batch) => bullmqAddBulk({ runs, batch, script: SCRIPT }));
   return {
     name: 'submit',
     title: `Submitting ${runs} runs with a script of ${SCRIPT.length} bytes`,
     statistics: [{ name: 'rate', unit: 'runs/s', better: 'more' }],
-    rounds: size === 'full' ? 5 : 2,
+    rounds: size === 'full' ? 5 : 3,
     contenders: [submitting(runs), ...peers],
     goals: [{ statistic: 'rate', contender: 'builder', against: peers.map(({ name }) => name), ratio: 0.5 }],
   };

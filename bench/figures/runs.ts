@@ -21,7 +21,7 @@ export function runsFigures(size: Size): Figure[] {
 }
 
 function runsNone(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 300;
+  const runs = size === 'full' ? 2_000 : 150;
   const bare = bareSpawns({ runs, atOnce: CONCURRENCY });
   return {
     name: 'runs-none',
@@ -43,20 +43,20 @@ function runsNone(size: Size): Figure {
 }
 
 function runsBwrap(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 300;
+  const runs = size === 'full' ? 2_000 : 120;
   const bare = bareBwraps(runs);
   return {
     name: 'runs-bwrap',
     title: `${runs} × true, one worker, concurrency ${CONCURRENCY}, sandbox bwrap`,
     statistics: [RATE],
-    rounds: size === 'full' ? 5 : 2,
+    rounds: size === 'full' ? 5 : 3,
     contenders: [builder({ runs, workers: 1, sandbox: 'bwrap' }), ...bare],
     goals: [{ statistic: 'rate', contender: 'builder', against: bare.map(({ name }) => name), ratio: 0.8 }],
   };
 }
 
 function runsCores(size: Size): Figure {
-  const runs = size === 'full' ? 2_000 : 300;
+  const runs = size === 'full' ? 2_000 : 150;
   const limit = xargs({ runs, atOnce: CONCURRENCY });
   return {
     name: 'runs-cores',
@@ -92,7 +92,7 @@ function runsSleep(size: Size): Figure {
     name: 'runs-sleep',
     title: `${runs} × sleep 1, ${SLEEPERS.slots} slots over ${SLEEPERS.workers} workers`,
     statistics: [RATE],
-    rounds: size === 'full' ? 3 : 1,
+    rounds: 3,
     contenders: [builder(sleeping), ideal],
     goals: [{ statistic: 'rate', contender: 'builder', against: ['ideal'], ratio: 0.95 }],
   };

@@ -18,14 +18,14 @@ export function startFigures(size: Size): Figure[] {
 }
 
 function startFigure(size: Size, sandbox: 'none' | 'bwrap'): Figure {
-  const samples = size === 'full' ? 1_000 : 100;
+  const samples = size === 'full' ? 1_000 : 50;
   const limit = bareStart(samples, sandbox);
   const goals = ['p50', 'p99'].map((statistic) => ({ statistic, contender: 'builder', against: [limit.name], ratio: 4 }));
   return {
     name: `start-${sandbox}`,
     title: `Accepted by the server → first instruction of the script, idle, sandbox ${sandbox}`,
     statistics: ['p50', 'p99'].map((name) => ({ name, unit: 'ms', better: 'less' })),
-    rounds: size === 'full' ? 5 : 2,
+    rounds: size === 'full' ? 5 : 3,
     contenders: [builder(samples, sandbox), limit],
     goals,
   };

@@ -14,6 +14,9 @@ export interface SharedS3 {
   close(): Promise<void>;
 }
 
+/** What the first upload to a new server has to wait for is nobody's. */
+const WARM_UP_BYTES = 32 * 1024 * 1024;
+
 let started: Promise<S3Server | null> | null = null;
 let users = 0;
 
@@ -26,22 +29,25 @@ export async function openSharedS3(): Promise<SharedS3> {
     throw new Missing('no S3 server: apt-get install radosgw ceph-mon ceph-osd ceph-common, or minio on the PATH');
   }
   users += 1;
+  const isFirst = users === 1;
   const { hostname, port, protocol } = new URL(server.endpoint);
   const { region, accessKey, secretKey } = server;
   const useSSL = protocol === 'https:';
   const client = new Client({ endPoint: hostname, port: Number(port || (useSSL ? 443 : 80)), useSSL, region, accessKey, secretKey });
+  const withBucket: SharedS3['withBucket'] = async (work) => {
+    const bucket = `builder-bench-${randomUUID()}`;
+    await client.makeBucket(bucket, region);
+    try {
+      return await work(bucket);
+    } finally {
+      await removeBucket(client, bucket);
+    }
+  };
+  if (isFirst) await withBucket((bucket) => client.putObject(bucket, 'warm-up', Buffer.alloc(WARM_UP_BYTES)));
   return {
     server,
     client,
-    withBucket: async (work) => {
-      const bucket = `builder-bench-${randomUUID()}`;
-      await client.makeBucket(bucket, region);
-      try {
-        return await work(bucket);
-      } finally {
-        await removeBucket(client, bucket);
-      }
-    },
+    withBucket,
     close: async () => {
       users -= 1;
       if (users > 0) return;
