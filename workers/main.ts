@@ -42,6 +42,8 @@ BUILDER_SECRET_NAME, or BUILDER_SECRET_NAME_FILE, gives the secret NAME to runs 
 
 SIGTERM drains: it takes nothing new and ends when what runs has ended. A second one puts back what runs.`;
 
+/** Under `unshare` scripts reach the worker's part of their folders. */
+const AGAIN = { none: 'all', bwrap: 'own', unshare: 'nothing' } as const;
 const SANDBOXES = ['auto', 'bwrap', 'unshare', 'none'] as const;
 
 interface Flags {
@@ -103,7 +105,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       execute: createExecutor(sandbox),
       limiter,
       running,
-      folders: createRunFolders(folder.path, sandbox.name === 'none' ? 'all' : 'own'),
+      folders: createRunFolders(folder.path, AGAIN[sandbox.name]),
       workerName: folder.name,
       hide: hiddenFolders(config),
       secrets: createSecrets(config.secrets),

@@ -45,12 +45,21 @@ export interface RunFolders {
 }
 
 /**
- * `again`: what of a folder may serve again. The script's own part not where the sandbox keeps runs apart: a process may hand an open folder or file
- * to that of another run, which would then reach the next run's.
+ * What of a folder may serve again. The script's own part not where the sandbox keeps runs apart: a process may hand an open folder or file
+ * to that of another run, which would then reach the next run's. For the same reason nothing where scripts reach the worker's part too.
  */
-export function createRunFolders(workDir: string, again: 'all' | 'own'): RunFolders {
+export type Again = 'all' | 'own' | 'nothing';
+
+export function createRunFolders(workDir: string, again: Again): RunFolders {
   const runs = join(workDir, 'runs');
-  const shelf = createSpareShelf(join(workDir, 'spare'), again === 'all');
+  const going = new Set<Promise<void>>();
+  const follow = (work: Promise<void>): Promise<void> => {
+    const gone = work.catch(() => undefined).finally(() => going.delete(gone));
+    going.add(gone);
+    return work;
+  };
+  const remove = (path: string): void => void follow(removeTree(path)).catch(() => undefined);
+  const shelf = createSpareShelf({ path: join(workDir, 'spare'), rest: again === 'all', remove });
   const place = async (made: SpareFolder, root: string, o: RunFolderOptions): Promise<void> => {
     try {
       fill(made.path, o);
@@ -92,7 +101,7 @@ export function createRunFolders(workDir: string, again: 'all' | 'own'): RunFold
   };
   const retireOne = async (used: Used, endedAlone: boolean): Promise<void> => {
     const { root } = used;
-    const mayStay = !shelf.isFull();
+    const mayStay = again !== 'nothing' && !shelf.isFull();
     const ready = mayStay && endedAlone ? await renewed(used) : null;
     if (ready !== null && layAside(ready, root)) return;
     await removeTree(root);
@@ -101,30 +110,26 @@ export function createRunFolders(workDir: string, again: 'all' | 'own'): RunFold
       if (mayStay) shelf.add(shelf.make());
     } catch {}
   };
-  const retiring = new Set<Promise<void>>();
-  const retire = (used: Used, endedAlone: boolean): Promise<void> => {
-    const retired = retireOne(used, endedAlone).finally(() => retiring.delete(retired));
-    retiring.add(retired);
-    return retired;
-  };
   return {
     create: async (o) => {
       const root = join(runs, `${o.run}-${o.attempt}-${o.claim}`);
       const paths = pathsIn(root);
+      // Who makes more than can be taken away would fill the disk.
+      while (going.size >= limits.foldersGoingMax) await Promise.race(going);
       const usedAtMs = performance.now();
       try {
         mkdirSync(runs, { recursive: true, mode: 0o700 });
         const made = await placeAny(root, o);
         if (o.inputs.length > 0) await placeInputs(paths.home, o);
         const used = { made, root, given: again === 'all' ? traitsOf(root) : ownTraitsOf(root), usedAtMs };
-        return { root, ...paths, retire: (endedAlone) => retire(used, endedAlone) };
+        return { root, ...paths, retire: (endedAlone) => follow(retireOne(used, endedAlone)) };
       } catch (cause) {
         await removeTree(root).catch(() => undefined);
         throw diskFault(cause, `prepare the folder of the run ${root}`);
       }
     },
     settled: async () => {
-      await Promise.allSettled(retiring);
+      await Promise.all(going);
     },
   };
 }

@@ -1,7 +1,6 @@
 /** The folders that are ready for attempts to come, the oldest first. */
 import { join } from 'node:path';
 import { limits } from '../src/job/limits.ts';
-import { removeTree } from './remove-tree.ts';
 import { isStillAsMade, makeSpareFolder, type SpareFolder } from './spare-folder.ts';
 
 export interface SpareShelf {
@@ -12,8 +11,15 @@ export interface SpareShelf {
   make(): SpareFolder;
 }
 
-/** `rest`: whether one that was just made waits, for it could not serve twice; see isAsGiven. */
-export function createSpareShelf(path: string, rest: boolean): SpareShelf {
+export interface SpareShelfOptions {
+  path: string;
+  /** Whether one that was just made waits, for it could not serve twice; see isAsGiven. */
+  rest: boolean;
+  /** Takes away what cannot be used any more. */
+  remove(path: string): void;
+}
+
+export function createSpareShelf({ path, rest, remove }: SpareShelfOptions): SpareShelf {
   const spares: SpareFolder[] = [];
   let count = 0;
   return {
@@ -26,12 +32,18 @@ export function createSpareShelf(path: string, rest: boolean): SpareShelf {
         if (oldest === undefined || (rest && nowMs - oldest.restsSinceMs < oldest.tickMs)) return null;
         spares.shift();
         if (nowMs - oldest.restsSinceMs < limits.spareFolderMsMax && isStillAsMade(oldest)) return oldest;
-        void removeTree(oldest.path).catch(() => undefined);
+        remove(oldest.path);
       }
     },
     make: () => {
       count += 1;
-      return makeSpareFolder(join(path, String(count)));
+      const made = join(path, String(count));
+      try {
+        return makeSpareFolder(made);
+      } catch (cause) {
+        remove(made);
+        throw cause;
+      }
     },
   };
 }

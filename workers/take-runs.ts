@@ -2,6 +2,7 @@
 import { limits } from '../src/job/limits.ts';
 import { type Consumer, consumeRuns, type Delivery, type Handled } from '../src/queue/consume.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
+import { createPlaces } from './places.ts';
 import { runJob } from './run-job.ts';
 import type { WorkerContext } from './worker-context.ts';
 
@@ -24,38 +25,44 @@ export interface TakeOptions {
  */
 export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   const { worker } = o;
+  const scripts = o.once ? 1 : o.concurrency;
   let enough = false;
   const stop = (reason: string): void => {
     enough = true;
+    places.close();
     o.onEnough(reason);
   };
   const idle = createIdleClock(o.idleExitMs, () => stop('nothing to do for long enough'));
   const consumers: Consumer[] = [];
-  const places = createPlaces(o, consumers);
+  const places = createPlaces({
+    scripts,
+    runs: o.once ? 1 : 2 * scripts,
+    queues: o.platforms.length,
+    bound: (queue, runs) => consumers[queue]?.bound(runs),
+  });
   const idleForGood = new AbortController();
-  const handle = async (delivery: Delivery): Promise<Handled> => {
-    // BullMQ bounds each platform alone; one that is full over all of them gives back what it took beyond.
-    const place = enough ? null : places.take();
+  const handle = async (queue: number, delivery: Delivery): Promise<Handled> => {
+    const place = await places.take(queue);
     if (place === null) return { kind: 'back' };
     idle.stop();
     try {
-      return await runJob(worker, delivery, o.once ? () => undefined : place.onExecuted);
+      return await runJob(worker, delivery, place.onExecuted);
     } finally {
+      if (o.once) stop('one run is done');
       place.leave();
       if (places.taken() === 0) idle.start();
       if (places.taken() === 0 && enough) idleForGood.abort();
-      if (o.once) stop('one run is done');
     }
   };
-  for (const platform of o.platforms) {
+  for (const [queue, platform] of o.platforms.entries()) {
     consumers.push(
       consumeRuns({
         connection: worker.redis,
         platform,
-        concurrency: o.once ? 1 : o.concurrency,
+        concurrency: scripts,
         workerName: worker.workerName,
         logger: worker.logger,
-        handle,
+        handle: (delivery) => handle(queue, delivery),
         claimOf: (id) => worker.running.get(id),
       }),
     );
@@ -64,6 +71,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   return {
     close: async () => {
       enough = true;
+      places.close();
       idle.stop();
       if (places.taken() === 0) idleForGood.abort();
       const closed = Promise.all(consumers.map((consumer) => consumer.close()));
@@ -71,52 +79,6 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
       await Promise.race([closed, late]);
     },
   };
-}
-
-interface Place {
-  /** Its script has ended: another one may run while what this one left is stored. */
-  onExecuted(): void;
-  leave(): void;
-}
-
-interface Places {
-  taken(): number;
-  /** Null where all are taken. */
-  take(): Place | null;
-}
-
-/** `consumers`, which may be filled later, are told how many runs they may have. */
-function createPlaces(o: Pick<TakeOptions, 'concurrency' | 'once'>, consumers: Consumer[]): Places {
-  const most = o.once ? 1 : o.concurrency;
-  let executing = 0;
-  let storing = 0;
-  const isFull = (): boolean => executing >= most || executing + storing >= 2 * most;
-  const update = (): void => {
-    // One alone is full by its own bound; of several each has only its part of those.
-    const bound = consumers.length > 1 && isFull() ? 0 : most + Math.min(storing, most);
-    for (const consumer of consumers) consumer.bound(bound);
-  };
-  const take = (): Place | null => {
-    if (isFull()) return null;
-    executing += 1;
-    update();
-    let isExecuting = true;
-    return {
-      onExecuted: () => {
-        if (!isExecuting) return;
-        isExecuting = false;
-        executing -= 1;
-        storing += 1;
-        update();
-      },
-      leave: () => {
-        if (isExecuting) executing -= 1;
-        else storing -= 1;
-        update();
-      },
-    };
-  };
-  return { taken: () => executing + storing, take };
 }
 
 function createIdleClock(idleMs: number | null, ring: () => void): { start(): void; stop(): void } {

@@ -77,6 +77,10 @@ export const limits = {
   wakeEntriesMax: 1_000,
   logShards: 64,
 
+  /** How long a run that a worker was handed beyond its places waits for one before it is given back. */
+  placeWaitMs: 250,
+  /** Folders of runs that a worker takes away at a time; while there are more, no run begins. */
+  foldersGoingMax: 16,
   /** Folders that a worker keeps for runs to come; each is three folders and three small files. */
   spareFoldersMax: 256,
   /** What lies about for longer is not used: a machine may tidy up its temporary files. */

@@ -76,10 +76,16 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
 
 /** BullMQ looks at a higher bound when one of its runs ends; taking up work after a pause it looks at once. Both calls act before they return. */
 function bound(worker: Worker, most: number): void {
+  if (most === 0) return void worker.pause(true);
   const isMore = worker.isPaused() || most > worker.concurrency;
-  if (most > 0) worker.concurrency = most;
-  if (most === 0 || isMore) void worker.pause(true);
-  if (most > 0 && isMore) void worker.resume();
+  worker.concurrency = most;
+  if (!isMore) return;
+  void worker.pause(true);
+  void worker.resume();
+  // Its loop may have been about to end for the pause before, and hears nothing of this one then.
+  setImmediate(() => {
+    if (!worker.isRunning() && !worker.isPaused()) void worker.resume();
+  });
 }
 
 async function process(o: ConsumeOptions, locks: Locks, worker: Worker, job: Job, token: string): Promise<object> {

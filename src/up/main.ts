@@ -22,7 +22,7 @@ after a crash goes on where it was. DIR/client.json tells the producer's command
   --port N          of the server; 0 takes a free one (default: 8420)
   --host H          address to listen on (default: 127.0.0.1)
   --platform P      what this machine builds on; may be given several times (default: debian-12 on Debian 12)
-  --concurrency N   how many runs at a time (default: the number of cores)
+  --concurrency N   how many scripts at a time (default: the number of cores); what one left is stored beside the next
   --sandbox S       auto takes the best that works here (default)
 
 BUILDER_SECRET_NAME, or BUILDER_SECRET_NAME_FILE, in its environment gives its worker a secret for runs with --secret NAME.

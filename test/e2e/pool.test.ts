@@ -1,5 +1,7 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { connect } from '../../src/redis/connection.ts';
+import { BULL_PREFIX, runQueue } from '../../src/redis/keys.ts';
 import { ask } from '../support/http.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { type Program, startProgram } from '../support/system.ts';
@@ -86,6 +88,27 @@ describe('workers of several platforms', () => {
 });
 
 describe('a worker', () => {
+  it('of several platforms takes hardly more than it can run, and gives back what it took too much', async () => {
+    const worker = startWorker('of-two', '--concurrency=2', 'left', 'right');
+    await takes(worker);
+    const ids: Record<string, string[]> = { left: [], right: [] };
+    for (let n = 0; n < 12; n += 1) for (const platform of ['left', 'right']) ids[platform]?.push(await submit(platform, 'sleep 0.03'));
+    const client = connect(redis.url, 'command');
+    let taken = 0;
+    for (const [platform, some] of Object.entries(ids)) {
+      for (const id of some) {
+        expect(await finished(id)).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+        taken += Number(await client.hget(`${BULL_PREFIX}:${runQueue(platform)}:${id}`, 'ats'));
+      }
+    }
+    client.disconnect();
+    // Each was taken; before, each was given back twice or more.
+    expect(taken).toBeGreaterThanOrEqual(24);
+    expect(taken).toBeLessThan(36);
+    worker.child.kill('SIGTERM');
+    expect((await worker.ended).code).toBe(0);
+  });
+
   it('runs the next script while it stores what one left, and never two at a time', async () => {
     const worker = startWorker('by-itself', '--concurrency=1', 'one-by-one');
     await takes(worker);

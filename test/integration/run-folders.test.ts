@@ -232,6 +232,27 @@ describe('the folder of a run that is kept apart from others', () => {
     await second.retire(true);
   });
 
+  it('serves none where scripts reach the worker’s part of it too', async () => {
+    const place = `${temp.path}/${randomUUID()}`;
+    const made = createRunFolders(place, 'nothing');
+    await (await used(made)).retire(true);
+    expect([readdirSync(`${place}/runs`), readdirSync(`${place}/spare`)]).toEqual([[], []]);
+  });
+
+  it('waits while many others are being taken away', async () => {
+    const made = createRunFolders(`${temp.path}/${randomUUID()}`, 'own');
+    const all = await Promise.all(Array.from({ length: limits.foldersGoingMax }, () => used(made)));
+    for (const { home } of all) for (let n = 0; n < 200; n += 1) writeFileSync(`${home}/${n}`, '');
+    let gone = 0;
+    const retired = all.map((one) => one.retire(true).then(() => (gone += 1)));
+    const next = await create(made);
+    expect(gone).toBeGreaterThan(0);
+    await Promise.all(retired);
+    void next.retire(true);
+    await made.settled();
+    expect(existsSync(next.root)).toBe(false);
+  });
+
   it('is removed without what its links point to', () => {
     expect(readFileSync(`${temp.path}/elsewhere/script.sh`, 'utf8')).toBe('of somebody else\n');
   });
