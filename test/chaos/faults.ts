@@ -30,7 +30,7 @@ export async function startTroop(pool: Pool, ports: number[], sandboxes: NonNull
       while (!ended) {
         await Promise.race([member.program.ended, pauseOf(200)]);
         // A start while Redis is away fails, as it would under systemd: again.
-        if (!ended && isDead()) await start().then((next) => Object.assign(member, next), ignore);
+        if (!ended && isDead()) await start().then((next) => Object.assign(member, next), tell);
       }
     };
     keeping.push(loop());
@@ -119,6 +119,6 @@ export function pauseOf(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function ignore(): void {
-  // Told by what the reconciliation finds.
+function tell(cause: unknown): void {
+  process.stderr.write(`chaos: a start failed: ${(cause as Error).message.slice(0, 300)}\n`);
 }

@@ -91,7 +91,14 @@ export async function startPool(o: PoolOptions = {}): Promise<Pool> {
     const program = startProgram(['worker', ...flags], { env: { ...env, ...place, ...redisAt(w.proxy ?? workersProxy), ...w.env } });
     programs.push(program);
     workers.set(name, program);
-    await until(() => program.stderr.includes('takes runs') || failed(program), `worker ${name} to take runs`);
+    try {
+      await until(() => program.stderr.includes('takes runs') || failed(program), `worker ${name} to take runs`);
+    } catch (cause) {
+      // Another start would find its name in use.
+      program.child.kill('SIGKILL');
+      await program.ended;
+      throw new Error(`${(cause as Error).message}; it said ${program.stderr.slice(-500)}`);
+    }
     return program;
   };
   const api: Pool['api'] = (path, given = {}) => ask(access, `/api/v1${path}`, given);
