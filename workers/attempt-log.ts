@@ -36,8 +36,9 @@ export async function openAttemptLog(
   const maskers = { stdout: mask.stream(), stderr: mask.stream() };
   /** Many runs say nothing. */
   let publisher: Publisher | null = null;
+  let closed = false;
   const write = (ndjson: Buffer, lines: number): Promise<void> => {
-    publisher ??= startPublisher({ redis: worker.redis, store: worker.store, spool, log: id, logger: worker.logger });
+    if (!closed) publisher ??= startPublisher({ redis: worker.redis, store: worker.store, spool, log: id, logger: worker.logger });
     return spool.append(ndjson, lines);
   };
   const splitter = createLineSplitter({ startedAtMs: performance.now(), write });
@@ -62,6 +63,7 @@ export async function openAttemptLog(
       return whole;
     },
     close: async () => {
+      closed = true;
       await publisher?.stop();
       await spool.close();
     },

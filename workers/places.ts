@@ -25,19 +25,36 @@ export interface PlacesOptions {
 }
 
 /**
- * Several queues may each hand out a run for the same place: a run that comes too late waits a moment, for giving it back costs as much as a run. No
- * longer, since another worker may have a place.
+ * Several queues may each hand out a run for the same place: a run that comes too late waits a moment, for giving it back costs as much as a short run. No
+ * longer, since another worker may have a place; the next one that gets free is then offered to that queue alone, so that none starves.
  */
 export function createPlaces({ scripts, runs, queues, bound }: PlacesOptions): Places {
   /** Of each queue, with those that wait for a place. */
   const handedOut = new Array<number>(queues).fill(0);
   const waiting: ((isGranted: boolean) => void)[] = [];
+  /** Queues whose run went back, the longest ago first. */
+  const owed: number[] = [];
+  let offer: NodeJS.Timeout | undefined;
   let [executing, storing] = [0, 0];
   let closed = false;
   const room = (): number => Math.min(scripts - executing, runs - executing - storing);
+  const settleDebt = (queue: number): void => {
+    if (owed.includes(queue)) owed.splice(owed.indexOf(queue), 1);
+  };
   const update = (): void => {
     for (; room() > 0 && waiting.length > 0; executing += 1) waiting.shift()?.(true);
-    for (const [queue, count] of handedOut.entries()) bound(queue, closed ? 0 : count + room());
+    const offered = closed ? [] : owed.slice(0, room());
+    const forAll = room() - offered.length;
+    for (const [queue, count] of handedOut.entries()) {
+      bound(queue, closed ? 0 : count + forAll + (offered.includes(queue) ? 1 : 0));
+    }
+    if (offered.length === 0) return;
+    // Another worker may have taken what it had.
+    offer ??= setTimeout(() => {
+      offer = undefined;
+      offered.forEach(settleDebt);
+      update();
+    }, limits.placeOfferMs);
   };
   const granted = async (): Promise<boolean> => {
     if (closed) return false;
@@ -66,9 +83,11 @@ export function createPlaces({ scripts, runs, queues, bound }: PlacesOptions): P
     take: async (queue) => {
       handedOut[queue] = (handedOut[queue] as number) + 1;
       if (!(await granted())) {
+        if (!owed.includes(queue)) owed.push(queue);
         handBack(queue);
         return null;
       }
+      settleDebt(queue);
       update();
       let isExecuting = true;
       return {
@@ -87,6 +106,7 @@ export function createPlaces({ scripts, runs, queues, bound }: PlacesOptions): P
     },
     close: () => {
       closed = true;
+      clearTimeout(offer);
       for (const end of waiting.splice(0)) end(false);
       update();
     },

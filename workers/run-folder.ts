@@ -4,6 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { checkedContent } from '../src/artifacts/checked-content.ts';
 import type { Store } from '../src/artifacts/store.ts';
 import type { InputFile } from '../src/job/artifact.ts';
@@ -40,6 +41,8 @@ export interface RunFolders {
    * that the store does not have, `store-full` where the disk has no room, and what the store throws.
    */
   create(o: RunFolderOptions): Promise<RunFolder>;
+  /** Whether fewer are being taken away than may be, at once or after a while: who makes more than can be taken away would fill the disk. */
+  roomWithin(waitMs: number): Promise<boolean>;
   /** Resolves once none is being taken away any more. */
   settled(): Promise<void>;
 }
@@ -114,8 +117,6 @@ export function createRunFolders(workDir: string, again: Again): RunFolders {
     create: async (o) => {
       const root = join(runs, `${o.run}-${o.attempt}-${o.claim}`);
       const paths = pathsIn(root);
-      // Who makes more than can be taken away would fill the disk.
-      while (going.size >= limits.foldersGoingMax) await Promise.race(going);
       const usedAtMs = performance.now();
       try {
         mkdirSync(runs, { recursive: true, mode: 0o700 });
@@ -128,8 +129,17 @@ export function createRunFolders(workDir: string, again: Again): RunFolders {
         throw diskFault(cause, `prepare the folder of the run ${root}`);
       }
     },
+    roomWithin: async (waitMs) => {
+      const untilMs = performance.now() + waitMs;
+      for (;;) {
+        if (going.size < limits.foldersGoingMax) return true;
+        const leftMs = untilMs - performance.now();
+        if (leftMs <= 0) return false;
+        await Promise.race([...going, delay(leftMs, undefined, { ref: false })]);
+      }
+    },
     settled: async () => {
-      await Promise.all(going);
+      while (going.size > 0) await Promise.all(going);
     },
   };
 }

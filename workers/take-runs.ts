@@ -42,7 +42,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
   });
   const idleForGood = new AbortController();
   const handle = async (queue: number, delivery: Delivery): Promise<Handled> => {
-    const place = await places.take(queue);
+    const place = (await worker.folders.roomWithin(limits.placeWaitMs)) ? await places.take(queue) : null;
     if (place === null) return { kind: 'back' };
     idle.stop();
     try {
@@ -50,7 +50,7 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
     } finally {
       if (o.once) stop('one run is done');
       place.leave();
-      if (places.taken() === 0) idle.start();
+      if (places.taken() === 0 && !enough) idle.start();
       if (places.taken() === 0 && enough) idleForGood.abort();
     }
   };

@@ -19,7 +19,7 @@ export interface DurableFiles {
   write(key: string, content: Content, later?: Unsettled): Promise<void>;
   /** As `write`, of content whose key is known once it is there: `fill` resolves with it, or with null for content that need not stay. */
   writeUnnamed(fill: (file: FileHandle) => Promise<string | null>, later?: Unsettled): Promise<void>;
-  /** Makes folders for files to come, all in one. */
+  /** Makes folders for files to come, all in one; where there is no room for them each is made when it is needed. */
   prepare(parent: string, names: readonly string[]): Promise<void>;
   /** Makes the name of a file durable that is there: whoever put it there may not have come so far. */
   confirm(key: string, later?: Unsettled): Promise<void>;
@@ -100,7 +100,9 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
         await guard(make(dirname(target)));
         await name(temporary, target, later);
       }),
-    prepare: (parent, names) => guard(ensureAll(join(root, parent), names)),
+    prepare: async (parent, names) => {
+      await ensureAll(join(root, parent), names).catch((cause) => (isFull(cause) ? undefined : guard(Promise.reject(cause))));
+    },
     confirm: async (key, later) => {
       const folder = dirname(join(root, key));
       await guard(ensure(folder));
@@ -124,13 +126,17 @@ export async function guarded<T>(root: string, work: Promise<T>): Promise<T> {
     return await work;
   } catch (cause) {
     if (cause instanceof BuilderError) throw cause;
-    const full = ['ENOSPC', 'EDQUOT'].includes(codeOf(cause));
+    const full = isFull(cause);
     throw new BuilderError(
       full ? 'store-full' : 'store-unavailable',
       `expected ${full ? 'room' : 'to read and write'} in the store's folder ${root}, got ${oneLine(cause)}`,
       { cause },
     );
   }
+}
+
+function isFull(cause: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(codeOf(cause));
 }
 
 /** The code of a fault of the system (`ENOENT`…), or an empty text. */

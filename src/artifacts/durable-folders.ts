@@ -52,9 +52,8 @@ export function createDurableFolders(root: string, syncFolder: SyncFolder): Dura
     ensure,
     ensureAll: async (parent, names) => {
       await ensure(parent);
-      const there = new Set(await readdir(parent));
-      const missing = names.filter((name) => !there.has(name));
-      for (const name of missing) await mkdir(join(parent, name), { recursive: true });
+      const there = new Set((await readdir(parent, { withFileTypes: true })).filter((one) => one.isDirectory()).map(({ name }) => name));
+      for (const name of names) if (!there.has(name)) await mkdir(join(parent, name), { recursive: true });
       // Whoever made those that are there may not have come so far.
       await syncFolder(parent);
       for (const name of names) known.set(join(parent, name), Promise.resolve());

@@ -79,7 +79,9 @@ export const limits = {
 
   /** How long a run that a worker was handed beyond its places waits for one before it is given back. */
   placeWaitMs: 250,
-  /** Folders of runs that a worker takes away at a time; while there are more, no run begins. */
+  /** How long a free place is kept for a platform whose run went back. */
+  placeOfferMs: 50,
+  /** Folders of runs that a worker takes away at a time; while there are so many, none begins. */
   foldersGoingMax: 16,
   /** Folders that a worker keeps for runs to come; each is three folders and three small files. */
   spareFoldersMax: 256,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { createPlaces, type Place } from '../../workers/places.ts';
+import { until } from '../support/until.ts';
 
 function places(o: { scripts: number; runs?: number; queues?: number }) {
   const bounds = new Array<number>(o.queues ?? 1).fill(o.scripts);
@@ -67,8 +68,32 @@ describe('places', () => {
     expect(await take(1)).toBeNull();
     expect([taken(), bounds]).toEqual([1, [1, 0]]);
     first.leave();
-    expect([taken(), bounds]).toEqual([0, [1, 1]]);
+    expect([taken(), bounds]).toEqual([0, [0, 1]]);
     expect(await take(1)).not.toBeNull();
+  });
+
+  it('that get free are for the queue whose run went back the longest ago', async () => {
+    const { take, bounds } = places({ scripts: 1, queues: 3 });
+    const first = (await take(0)) as Place;
+    expect(await Promise.all([take(2), take(1)])).toEqual([null, null]);
+    expect(bounds).toEqual([1, 0, 0]);
+    first.leave();
+    expect(bounds).toEqual([0, 0, 1]);
+    const second = (await take(2)) as Place;
+    second.leave();
+    expect(bounds).toEqual([0, 1, 0]);
+    ((await take(1)) as Place).leave();
+    expect(bounds).toEqual([1, 1, 1]);
+  });
+
+  it('are for all again where that queue has nothing any more', async () => {
+    const { take, bounds } = places({ scripts: 1, queues: 2 });
+    const first = (await take(0)) as Place;
+    expect(await take(1)).toBeNull();
+    first.leave();
+    expect(bounds).toEqual([0, 1]);
+    await until(() => bounds[0] === 1, 'the offer to be over');
+    expect(bounds).toEqual([1, 1]);
   });
 
   it('are none once they are closed, also for those that wait', async () => {
