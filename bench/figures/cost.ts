@@ -10,7 +10,7 @@ export function costFigures(size: Size): Figure[] {
   return [
     waitingBytesFigure(isFull ? 50_000 : 10_000),
     historyBytesFigure(isFull ? 50_000 : 5_000),
-    idleFigure({ forMs: isFull ? 60_000 : 10_000, rounds: isFull ? 3 : 1 }),
+    idleFigure({ forMs: isFull ? 60_000 : 10_000, rounds: isFull ? 3 : 1, platforms: isFull ? [1, 10] : [1] }),
     helpFigure(isFull ? 21 : 7),
     upFigure(isFull ? 7 : 3),
     answersFigure(isFull ? { waiting: 100_000, history: 100_000, times: 21 } : { waiting: 15_000, history: 5_000, times: 5 }),

@@ -16,7 +16,7 @@ const FEW = 100;
 
 function dispatch(size: Size): Figure {
   const runs = size === 'full' ? 2_000 : 150;
-  const many = size === 'full' ? 100_000 : 5_000;
+  const many = size === 'full' ? 100_000 : 3_000;
   return {
     name: 'dispatch',
     title: `${runs} × true while ${many} or ${FEW} runs wait behind them`,

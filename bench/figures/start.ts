@@ -18,7 +18,7 @@ export function startFigures(size: Size): Figure[] {
 }
 
 function startFigure(size: Size, sandbox: 'none' | 'bwrap'): Figure {
-  const samples = size === 'full' ? 1_000 : 50;
+  const samples = size === 'full' ? 1_000 : 40;
   const limit = bareStart(samples, sandbox);
   const goals = ['p50', 'p99'].map((statistic) => ({ statistic, contender: 'builder', against: [limit.name], ratio: 4 }));
   return {
