@@ -27,7 +27,7 @@ interface Material {
 
 export function artifactFigures(size: Size): Figure[] {
   const full = size === 'full';
-  const large = { count: 1, bytes: (full ? 1024 : 32) * MIB };
+  const large = { count: 1, bytes: (full ? 1024 : 24) * MIB };
   const small = { count: full ? 2_000 : 150, bytes: 16 * 1024 };
   const rounds = full ? 5 : 3;
   const made = sharedMaterial(large, small);

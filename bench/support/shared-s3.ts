@@ -15,7 +15,7 @@ export interface SharedS3 {
 }
 
 /** What the first upload to a new server has to wait for is nobody's. */
-const WARM_UP_BYTES = 32 * 1024 * 1024;
+const WARM_UP_BYTES = 16 * 1024 * 1024;
 
 let started: Promise<S3Server | null> | null = null;
 let users = 0;
