@@ -1,7 +1,7 @@
 /** Room for a worker's start on a disk that runs of dead workers have filled: what is worth least of theirs goes first. */
 import { lstat } from 'node:fs/promises';
+import { isFull } from '../src/artifacts/durable-files.ts';
 import { limits } from '../src/job/limits.ts';
-import { isNoRoom } from './disk-fault.ts';
 import type { LeftFolder } from './left-folders.ts';
 import { diskUsage } from './limits/disk-usage.ts';
 import { removeTree } from './remove-tree.ts';
@@ -23,7 +23,7 @@ export async function withRoom<T>(left: LeftFolder[], gone: Gone[], work: () => 
     try {
       return await work();
     } catch (cause) {
-      if (!isNoRoom(cause)) throw cause;
+      if (!isFull(cause)) throw cause;
       const removed = await makeRoom(left);
       if (removed.length === 0) throw cause;
       gone.push(...removed);

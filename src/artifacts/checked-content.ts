@@ -60,8 +60,8 @@ export async function* checkedFile(
   const file = await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const hash = createHash('sha256');
-    const bytes = yield* hashedPieces(file, { pieceBytes, bytesMax: source.bytes, hash, signal });
-    check(source, bytes, hash.digest('hex'));
+    yield* hashedPieces(file, { pieceBytes, bytes: source.bytes, hash, signal });
+    check(source, source.bytes, hash.digest('hex'));
   } finally {
     await closeFile(file);
   }
@@ -70,33 +70,34 @@ export async function* checkedFile(
 export interface Pieces {
   /** Of each piece, at most. */
   pieceBytes: number;
-  /** Of the whole file; ContentMismatch at the first byte more. */
-  bytesMax: number;
+  /** Of the whole file; ContentMismatch at the first byte more, or at its end where that comes sooner. */
+  bytes: number;
   /** Has taken all of it once the last piece was given. */
   hash: Hash;
   signal: AbortSignal | undefined;
 }
 
-/** The content of an open file as checkedFile gives it, and its length at the end; nothing is being read any more then. */
-export async function* hashedPieces(file: number, { pieceBytes, bytesMax, hash, signal }: Pieces): AsyncGenerator<Buffer, number> {
+/** The content of an open file as checkedFile gives it, but for its digest; nothing is being read any more at the end. */
+export async function* hashedPieces(file: number, { pieceBytes, bytes, hash, signal }: Pieces): AsyncGenerator<Buffer, void> {
   signal?.throwIfAborted();
   const rooms = Array.from({ length: 3 }, () => Buffer.allocUnsafeSlow(pieceBytes));
-  const readInto = (number: number, offset: number): Promise<Buffer> => {
+  const readInto = (number: number, from: number): Promise<Buffer> => {
     const room = rooms[number % rooms.length] as Buffer;
-    const reading = readPiece(file, room, 0, room.length, offset).then(({ bytesRead }) => room.subarray(0, bytesRead));
+    const reading = readPiece(file, room, 0, room.length, from).then(({ bytesRead }) => room.subarray(0, bytesRead));
     reading.catch(() => undefined);
     return reading;
   };
-  let bytes = 0;
+  let offset = 0;
   let reading = readInto(0, 0);
   try {
     for (let number = 1; ; number += 1) {
       const piece = await reading;
       signal?.throwIfAborted();
-      if (piece.length === 0) return bytes;
-      bytes += piece.length;
-      if (bytes > bytesMax) throw new ContentMismatch(`expected ${bytesMax} bytes, got more`);
-      reading = readInto(number, bytes);
+      offset += piece.length;
+      if (offset > bytes) throw new ContentMismatch(`expected ${bytes} bytes, got more`);
+      if (piece.length === 0 && offset < bytes) throw new ContentMismatch(`expected ${bytes} bytes, got ${offset}`);
+      if (piece.length === 0) return;
+      reading = readInto(number, offset);
       hash.update(piece);
       yield piece;
     }

@@ -135,7 +135,8 @@ export async function guarded<T>(root: string, work: Promise<T>): Promise<T> {
   }
 }
 
-function isFull(cause: unknown): boolean {
+/** Whether the disk, or what its user may have of it, has no room. */
+export function isFull(cause: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(codeOf(cause));
 }
 

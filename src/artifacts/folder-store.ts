@@ -6,10 +6,10 @@ import type { Readable } from 'node:stream';
 import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { checkedContent, checkedFile, contentInMemory } from './checked-content.ts';
-import { codeOf, type DurableFiles, guarded, INCOMING, openDurableFiles, type Unsettled } from './durable-files.ts';
+import { codeOf, type DurableFiles, guarded, INCOMING, isFull, openDurableFiles, type Unsettled } from './durable-files.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type Copying, copyHashed, createKnownLengths } from './one-pass.ts';
-import { createPieceWriter, PIECE_BYTES } from './piece-writer.ts';
+import { PIECE_BYTES, writePieces } from './piece-writer.ts';
 import { BLOB_FOLDER, BLOB_FOLDERS, type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
 
 const READ_BYTES = 256 * 1024;
@@ -118,7 +118,7 @@ async function openFiles(root: string): Promise<DurableFiles> {
     return files;
   } catch (thrown) {
     const cause = thrown instanceof BuilderError ? thrown.cause : thrown;
-    if (['ENOSPC', 'EDQUOT'].includes(codeOf(cause))) return guarded(root, Promise.reject(cause));
+    if (isFull(cause)) return guarded(root, Promise.reject(cause));
     throw new BuilderError('bad-config', `expected a writable folder for the store, got ${root} (${oneLine(cause)})`, { cause });
   }
 }
@@ -131,16 +131,9 @@ interface Filling {
 }
 
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
-  const writer = createPieceWriter(file);
-  try {
-    const pieces =
-      source.path === undefined ? inPieces(checkedContent(source, signal)) : checkedFile(source, source.path, PIECE_BYTES, signal);
-    for await (const piece of pieces) await guard(writer.write(piece));
-    await guard(writer.end());
-  } finally {
-    // The file is closed next: nothing may still be writing to it.
-    await writer.idle();
-  }
+  const pieces =
+    source.path === undefined ? inPieces(checkedContent(source, signal)) : checkedFile(source, source.path, PIECE_BYTES, signal);
+  await writePieces(file, pieces, guard);
 }
 
 async function* inPieces(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {

@@ -6,8 +6,7 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { limits } from '../job/limits.ts';
 import { hashedPieces } from './checked-content.ts';
-import { createPieceWriter, PIECE_BYTES } from './piece-writer.ts';
-import { ContentMismatch } from './store.ts';
+import { PIECE_BYTES, writePieces } from './piece-writer.ts';
 
 /** The lengths of the large blobs that came, as far as they are remembered. */
 export interface KnownLengths {
@@ -41,19 +40,7 @@ export interface Copying {
 
 /** The digest of what is in `file` then. Throws ContentMismatch where the source is not as long as it was. */
 export async function copyHashed({ source, bytes, file, guard, signal }: Copying): Promise<string> {
-  const writer = createPieceWriter(file);
   const hash = createHash('sha256');
-  let copied = 0;
-  try {
-    for await (const piece of hashedPieces(source, { pieceBytes: PIECE_BYTES, bytesMax: bytes, hash, signal })) {
-      copied += piece.length;
-      await guard(writer.write(piece));
-    }
-    await guard(writer.end());
-  } finally {
-    // The file is closed next: nothing may still be writing to it.
-    await writer.idle();
-  }
-  if (copied !== bytes) throw new ContentMismatch(`expected ${bytes} bytes, got ${copied}`);
+  await writePieces(file, hashedPieces(source, { pieceBytes: PIECE_BYTES, bytes, hash, signal }), guard);
   return hash.digest('hex');
 }

@@ -7,7 +7,7 @@ export const PIECE_BYTES = 1024 * 1024;
 /** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
 const SYNC_BYTES = 32 * 1024 * 1024;
 
-export interface PieceWriter {
+interface PieceWriter {
   /** Resolves when the piece before is written: until the next call resolves, this one must stay as it is. */
   write(piece: Buffer): Promise<void>;
   /** Resolves when all is written; rejects with the first failure. A failure of an early sync is told by no later one: it counts as the write's. */
@@ -16,7 +16,23 @@ export interface PieceWriter {
   idle(): Promise<void>;
 }
 
-export function createPieceWriter(file: FileHandle): PieceWriter {
+/** Writes all of them. Faults of the file come through `guard`, those of the pieces as they are. */
+export async function writePieces(
+  file: FileHandle,
+  pieces: AsyncIterable<Buffer>,
+  guard: <T>(work: Promise<T>) => Promise<T>,
+): Promise<void> {
+  const writer = createPieceWriter(file);
+  try {
+    for await (const piece of pieces) await guard(writer.write(piece));
+    await guard(writer.end());
+  } finally {
+    // The file is closed next: nothing may still be writing to it.
+    await writer.idle();
+  }
+}
+
+function createPieceWriter(file: FileHandle): PieceWriter {
   let writing: Promise<void> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
   let unsyncedBytes = 0;

@@ -166,8 +166,8 @@ const says = (text: string | RegExp, program = one()) => {
 
   it('that refuses while many runs wait: their scripts run on, but no more than twice as many runs are taken as may run at a time', async () => {
     s3.proxy.set((line) => (/^PUT .*\/runs\//.test(line) ? { refuse: 503, code: 'SlowDown' } : undefined));
-    const ids = await Promise.all(Array.from({ length: 7 }, () => pool.submit('true')));
     const from = one().stderr.length;
+    const ids = await Promise.all(Array.from({ length: 7 }, () => pool.submit('true')));
     const waitingFor = () =>
       ids.filter((id) =>
         one()
