@@ -1,6 +1,6 @@
 /** Artifacts: collected as a run's end does it, beside the bare tools that do the same. */
 import { createHash } from 'node:crypto';
-import { createReadStream, mkdirSync, rmSync } from 'node:fs';
+import { createReadStream, mkdtempSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
@@ -8,9 +8,9 @@ import { openS3Store } from '../../src/artifacts/s3-store.ts';
 import type { Store } from '../../src/artifacts/store.ts';
 import { eachAtOnce } from '../../src/service/each.ts';
 import { onPath } from '../../test/support/programs.ts';
-import { tempFolder } from '../../test/support/temp.ts';
 import { type Contender, type Figure, type Goal, Missing, type Size, type Values, Void } from '../figure.ts';
 import { digestOfFile, type LeftFile, type LeftFiles, leaveFiles } from '../support/artifact-files.ts';
+import { leaveFolder, scratchFolder } from '../support/scratch.ts';
 import { openSharedS3, type SharedS3 } from '../support/shared-s3.ts';
 import { AT_ONCE, checkArtifacts, checkCopied, checkStored, collect, shell, timed } from '../support/storing.ts';
 
@@ -78,7 +78,7 @@ function sharedMaterial(large: { count: number; bytes: number }, small: { count:
   let current: { material: Material; remove: () => void } | null = null;
   return () => {
     if (current === null) {
-      const { path, remove } = tempFolder();
+      const { path, remove } = scratchFolder();
       const material = { folder: path, large: leaveFiles(join(path, 'large'), large), small: leaveFiles(join(path, 'small'), small) };
       current = { material, remove };
     }
@@ -100,14 +100,13 @@ function ratesOf({ large, small }: Material, largeMs: number, smallMs: number): 
   return { large: (large.bytes / MIB / largeMs) * 1000, small: (small.files.length / smallMs) * 1000 };
 }
 
-/** A fresh folder for each round, removed when the round is over. */
+/** A fresh folder for each round. */
 async function inFolder<T>(parent: string, name: string, work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = join(parent, name);
-  mkdirSync(folder);
+  const folder = mkdtempSync(join(parent, `${name}-`));
   try {
     return await work(folder);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    leaveFolder(folder);
   }
 }
 

@@ -3,12 +3,12 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { tempFolder } from '../../test/support/temp.ts';
 import { type Contender, type Figure, Missing, type Size, type Values, Void } from '../figure.ts';
 import { pipelinedXadd, xaddToXread } from '../peers/redis-lines.ts';
 import { percentile } from '../summary.ts';
 import { checkText, linesOf, observeRun } from '../support/log-observer.ts';
 import { PLATFORM, startPool } from '../support/pool.ts';
+import { scratchFolder } from '../support/scratch.ts';
 import { flood, floodDigest, paced, scriptOf } from '../support/talker.ts';
 
 /** While nothing else happens a line may wait so long for others. */
@@ -140,7 +140,7 @@ function pipedToFile(lines: number, name: string, options: { highWaterMark?: num
     setting: 'the same child, its output by stream.pipeline; nothing synced',
     open: async () => {
       needPerl();
-      const folder = tempFolder();
+      const folder = scratchFolder();
       const path = `${folder.path}/output`;
       const [program, ...args] = flood(lines);
       const sha256 = floodDigest(lines);

@@ -1,10 +1,10 @@
 /** A run that leaves a great many small files: collected at its end, and fetched by `builder download`. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startProgram } from '../../test/support/system.ts';
-import { tempFolder } from '../../test/support/temp.ts';
 import { type Contender, type Figure, type Size, type Values, Void } from '../figure.ts';
 import { type BenchPool, PLATFORM, startPool } from '../support/pool.ts';
+import { scratchFolder } from '../support/scratch.ts';
 import { shell, timed } from '../support/storing.ts';
 
 const COLLECT = { name: 'collect', unit: 'files/s', better: 'more' } as const;
@@ -50,7 +50,6 @@ function builder(files: number): Contender {
         const folder = join(pool.folder, `download-${round}`);
         const downloadMs = await timed(() => download(pool, id, folder));
         checkFiles(folder, round, files);
-        rmSync(folder, { recursive: true });
         return { collect: (files * 1000) / collectMs, download: (files * 1000) / downloadMs };
       };
       return { measure, close: pool.close };
@@ -83,17 +82,16 @@ function copy(files: number): Contender {
     kind: 'limit',
     setting: 'collect: as its name says; download: cp and sha256sum alone',
     open: async () => {
-      const { path, remove } = tempFolder();
+      const { path, remove } = scratchFolder();
       let round = 0;
       const measure = async (): Promise<Values> => {
         round += 1;
-        const [from, to, fetched] = ['from', 'to', 'fetched'].map((name) => join(path, name)) as [string, string, string];
+        const [from, to, fetched] = ['from', 'to', 'fetched'].map((name) => join(path, `${name}-${round}`)) as [string, string, string];
         for (const folder of [from, to, fetched]) mkdirSync(folder);
         for (let index = 1; index <= files; index += 1) writeFileSync(join(from, String(index)), contentOf(round, index));
         const collectMs = await timed(() => shell('cp -r "$1"/. . && ls | xargs sha256sum && ls | xargs sync -d', to, [from]));
         const downloadMs = await timed(() => shell('cp -r "$1"/. . && ls | xargs sha256sum', fetched, [to]));
         checkFiles(fetched, round, files);
-        for (const folder of [from, to, fetched]) rmSync(folder, { recursive: true });
         return { collect: (files * 1000) / collectMs, download: (files * 1000) / downloadMs };
       };
       return { measure, close: async () => remove() };

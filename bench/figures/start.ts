@@ -2,12 +2,12 @@
 import { realpathSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ROOT } from '../../test/support/root.ts';
-import { tempFolder } from '../../test/support/temp.ts';
 import { type Contender, type Figure, Missing, type Size, type Values, Void } from '../figure.ts';
 import { percentile } from '../summary.ts';
 import { takeBwrapCommand } from '../support/bwrap-command.ts';
 import { alignClocks, type FirstInstructions, now, watchFirstInstructions } from '../support/first-instruction.ts';
 import { type BenchPool, PLATFORM, startPool } from '../support/pool.ts';
+import { scratchFolder } from '../support/scratch.ts';
 import { type Command, ended, WAYS } from '../support/spawning.ts';
 
 /** Between two samples, so that each meets an idle machine. */
@@ -75,7 +75,7 @@ function bareStart(samples: number, sandbox: 'none' | 'bwrap'): Contender {
     setting: `/bin/sh -e of the same script, ${samples} one after another; from the call of spawn`,
     open: async () => {
       checkPlace(sandbox);
-      const folder = tempFolder();
+      const folder = scratchFolder();
       const bwrap = sandbox === 'bwrap' ? await takeBwrapCommand() : null;
       const watched = watchFirstInstructions(folder.path);
       writeFileSync(`${folder.path}/script.sh`, watched.script);

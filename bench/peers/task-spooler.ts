@@ -1,9 +1,9 @@
 /** Peer: task-spooler, a queue of shell commands for one user of one machine. The fastest way that was found to fill it: by xargs, and no output kept. */
 import { execFileSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { tempFolder } from '../../test/support/temp.ts';
 import { type Contender, Missing, Void } from '../figure.ts';
 import { installed } from '../support/programs.ts';
+import { scratchFolder } from '../support/scratch.ts';
 import { feedXargs } from './xargs.ts';
 
 const POLL_MS = 10;
@@ -15,7 +15,7 @@ export function taskSpooler(o: { runs: number; slots: number }): Contender {
     setting: `${o.slots} slots, jobs added ${o.slots} at a time, output not kept (tsp -n)`,
     open: async () => {
       if (!installed('tsp', '-V')) throw new Missing('task-spooler is not installed: apt-get install task-spooler');
-      const folder = tempFolder();
+      const folder = scratchFolder();
       const env = {
         PATH: process.env.PATH ?? '',
         TMPDIR: folder.path,

@@ -8,9 +8,9 @@ import { bullActiveKey, keys, runQueue } from '../../src/redis/keys.ts';
 import { freePorts } from '../../test/support/free-ports.ts';
 import { startRedis } from '../../test/support/redis.ts';
 import { type Program, startProgram } from '../../test/support/system.ts';
-import { tempFolder } from '../../test/support/temp.ts';
 import { until } from '../../test/support/until.ts';
 import { Void } from '../figure.ts';
+import { scratchFolder } from './scratch.ts';
 
 const TOKEN = 'a-bootstrap-token-of-a-bench';
 export const PLATFORM = 'bench';
@@ -50,7 +50,7 @@ export interface BenchPool {
 }
 
 export async function startPool(o: PoolOptions): Promise<BenchPool> {
-  const folder = tempFolder();
+  const folder = scratchFolder();
   const [port = 0] = await freePorts(1);
   const database = await startRedis();
   const redis = connect(database.url, 'command');

@@ -1,11 +1,12 @@
 /** A PostgreSQL for a peer: a cluster of its own in a temporary folder, on a unix socket, with the durability that it has by default. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until } from '../../test/support/until.ts';
 import { Missing } from '../figure.ts';
 import { installed } from './programs.ts';
+import { leaveFolder } from './scratch.ts';
 
 export interface BenchPostgres {
   connectionString: string;
@@ -32,7 +33,7 @@ export async function startPostgres(): Promise<BenchPostgres> {
     connectionString: `postgres://${USER}@${encodeURIComponent(folder)}/postgres`,
     stop: async () => {
       await endOf(child);
-      rmSync(folder, { recursive: true, force: true });
+      leaveFolder(folder);
     },
   };
 }
