@@ -1,8 +1,16 @@
 /** The names in a folder, where only a few are expected. */
-import { opendirSync } from 'node:fs';
+import { lstatSync, opendirSync, readdirSync } from 'node:fs';
+
+/** A folder of no more bytes holds some thousand names at most, on nearly every file system. */
+const FEW_BYTES = 4096;
 
 /** Whether it holds all of these and nothing else; reads little of a folder that holds more. Throws the system's errors. */
 export function holdsOnly(path: string, names: readonly string[]): boolean {
+  // All at once costs less than half of one by one.
+  if (lstatSync(path).size <= FEW_BYTES) {
+    const found = readdirSync(path);
+    return found.length === names.length && found.every((name) => names.includes(name));
+  }
   const folder = opendirSync(path);
   try {
     let left = names.length;

@@ -1,5 +1,4 @@
 /** Where what lies in the folder of an attempt. */
-import { join } from 'node:path';
 import { SCRIPT_NAME } from '../src/job/names.ts';
 
 export interface RunPaths {
@@ -15,14 +14,14 @@ export interface RunPaths {
   cgroupsPath: string;
 }
 
+/** `root`: as `join` gives it. */
 export function pathsIn(root: string): RunPaths {
-  const home = join(root, 'home');
   return {
-    home,
-    tmp: join(root, 'tmp'),
-    scriptPath: join(home, SCRIPT_NAME),
-    spoolPath: join(root, 'log.ndjson'),
-    notePath: join(root, 'attempt.json'),
-    cgroupsPath: join(root, 'cgroups.json'),
+    home: `${root}/home`,
+    tmp: `${root}/tmp`,
+    scriptPath: `${root}/home/${SCRIPT_NAME}`,
+    spoolPath: `${root}/log.ndjson`,
+    notePath: `${root}/attempt.json`,
+    cgroupsPath: `${root}/cgroups.json`,
   };
 }

@@ -81,7 +81,11 @@ export function rewrite(path: string, content: Buffer, mode: number): void {
 
 /** What changes with content, rights, owner or name of anything that a script is given; once all of it is in its place. Throws the system's errors. */
 export function traitsOf(path: string): string {
-  return [ownTraitsOf(path), foldersOf(path), traitOf(pathsIn(path).scriptPath)].join('\n');
+  return traitsWith(path, foldersOf(path));
+}
+
+function traitsWith(path: string, folders: string): string {
+  return [ownTraitsOf(path), folders, traitOf(pathsIn(path).scriptPath)].join('\n');
 }
 
 /** As traitsOf, of what is the worker's alone. */
@@ -98,7 +102,8 @@ export function isAsGiven(made: SpareFolder, path: string, given: string, usedAt
   if (usedAtMs - made.madeAtMs < made.tickMs) return false;
   const { home, tmp } = pathsIn(path);
   try {
-    if (foldersOf(path) !== made.traits || traitsOf(path) !== given) return false;
+    const folders = foldersOf(path);
+    if (folders !== made.traits || traitsWith(path, folders) !== given) return false;
     // By the names too: not every file system keeps these times. They are few, or the folders would not look as they were.
     return readdirSync(home).join() === SCRIPT_NAME && readdirSync(tmp).length === 0;
   } catch {
