@@ -14,7 +14,7 @@ export interface RunPaths {
   cgroupsPath: string;
 }
 
-/** `root`: as `join` gives it. */
+/** `root`: without a slash at its end. */
 export function pathsIn(root: string): RunPaths {
   return {
     home: `${root}/home`,

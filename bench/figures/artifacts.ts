@@ -1,6 +1,6 @@
 /** Artifacts: collected as a run's end does it, beside the bare tools that do the same. */
 import { createHash } from 'node:crypto';
-import { createReadStream, mkdtempSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
@@ -10,7 +10,7 @@ import { eachAtOnce } from '../../src/service/each.ts';
 import { onPath } from '../../test/support/programs.ts';
 import { type Contender, type Figure, type Goal, Missing, type Size, type Values, Void } from '../figure.ts';
 import { digestOfFile, type LeftFile, type LeftFiles, leaveFiles } from '../support/artifact-files.ts';
-import { leaveFolder, scratchFolder } from '../support/scratch.ts';
+import { scratchFolder, scratchFolderAt } from '../support/scratch.ts';
 import { openSharedS3, type SharedS3 } from '../support/shared-s3.ts';
 import { AT_ONCE, checkArtifacts, checkCopied, checkStored, collect, shell, timed } from '../support/storing.ts';
 
@@ -72,7 +72,7 @@ function goalsAgainst(ways: Contender[], ratio: number, statistics: { name: stri
 
 type Made = () => { material: Material; release: () => void };
 
-/** Made by the first contender that opens, removed by the last that closes. */
+/** Made by the first contender that opens, given up by the last that closes. */
 function sharedMaterial(large: { count: number; bytes: number }, small: { count: number; bytes: number }): Made {
   let users = 0;
   let current: { material: Material; remove: () => void } | null = null;
@@ -102,11 +102,11 @@ function ratesOf({ large, small }: Material, largeMs: number, smallMs: number): 
 
 /** A fresh folder for each round. */
 async function inFolder<T>(parent: string, name: string, work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(parent, `${name}-`));
+  const { path, remove } = scratchFolderAt(join(parent, `${name}-`));
   try {
-    return await work(folder);
+    return await work(path);
   } finally {
-    leaveFolder(folder);
+    remove();
   }
 }
 

@@ -1,7 +1,7 @@
 /** Peer: Slurm with one controller, one node and many small jobs as its guide has them: a job array, and a controller that looks for work often. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { freePorts } from '../../test/support/free-ports.ts';
 import { until } from '../../test/support/until.ts';
 import { type Contender, Missing, Void } from '../figure.ts';
 import { installed } from '../support/programs.ts';
-import { leaveFolder } from '../support/scratch.ts';
+import { scratchFolderAt } from '../support/scratch.ts';
 
 const POLL_MS = 10;
 const PROGRAMS = ['munged', 'slurmctld', 'slurmd', 'sbatch'];
@@ -56,7 +56,7 @@ interface Cluster {
 
 async function startCluster(slots: number): Promise<Cluster> {
   // Not below the checkout: munge refuses a key and a socket in folders that others may write to.
-  const folder = mkdtempSync(join(tmpdir(), 'builder-bench-slurm-'));
+  const { path: folder, remove } = scratchFolderAt(join(tmpdir(), 'builder-bench-slurm-'));
   chmodSync(folder, 0o755);
   for (const name of ['state', 'spool', 'munge', 'log']) mkdirSync(`${folder}/${name}`);
   writeFileSync(`${folder}/munge/key`, randomBytes(1024), { mode: 0o400 });
@@ -79,7 +79,7 @@ async function startCluster(slots: number): Promise<Cluster> {
     ended: () => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : []),
     stop: async () => {
       for (const child of programs.toReversed()) await endOf(child);
-      leaveFolder(folder);
+      remove();
     },
   };
 }

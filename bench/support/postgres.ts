@@ -1,12 +1,12 @@
 /** A PostgreSQL for a peer: a cluster of its own in a temporary folder, on a unix socket, with the durability that it has by default. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chownSync, existsSync, mkdtempSync, readdirSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until } from '../../test/support/until.ts';
 import { Missing } from '../figure.ts';
 import { installed } from './programs.ts';
-import { leaveFolder } from './scratch.ts';
+import { scratchFolderAt } from './scratch.ts';
 
 export interface BenchPostgres {
   connectionString: string;
@@ -20,7 +20,7 @@ const DEBIAN = '/usr/lib/postgresql';
 export async function startPostgres(): Promise<BenchPostgres> {
   const programs = programFolder();
   // Not below the checkout: its folders may be closed to the user that PostgreSQL runs as.
-  const folder = mkdtempSync(join(tmpdir(), 'builder-bench-pg-'));
+  const { path: folder, remove } = scratchFolderAt(join(tmpdir(), 'builder-bench-pg-'));
   const as = unprivileged(folder);
   const data = `${folder}/data`;
   const initialize = [...as, `${programs}initdb`, '-D', data, '-U', USER, '--auth=trust', '--no-locale', '-E', 'UTF8', '--no-sync'];
@@ -33,7 +33,7 @@ export async function startPostgres(): Promise<BenchPostgres> {
     connectionString: `postgres://${USER}@${encodeURIComponent(folder)}/postgres`,
     stop: async () => {
       await endOf(child);
-      leaveFolder(folder);
+      remove();
     },
   };
 }
