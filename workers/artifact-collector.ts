@@ -4,7 +4,7 @@ import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import picomatch from 'picomatch';
-import { type BlobBatch, ContentMismatch, type Store } from '../src/artifacts/store.ts';
+import { type BlobBatch, ContentMismatch, type Store, type StoredFile } from '../src/artifacts/store.ts';
 import type { Artifact, InputFile } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import { SCRIPT_NAME } from '../src/job/names.ts';
@@ -41,7 +41,11 @@ export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
   const inputs = indexInputs(o.inputs);
   const batch = o.store.openBatch();
   let turnedAtMs = performance.now();
-  await eachAtOnce(await chooseFiles(o, notes), limits.filesAtOnce, async (path) => {
+  const chosen = await chooseFiles(o, notes);
+  const stored = await storeTogether(o, chosen, batch);
+  for (const [path, found] of stored) artifacts.push(artifactOf(path, found, inputs));
+  const left = chosen.filter((path) => !stored.has(path));
+  await eachAtOnce(left, limits.filesAtOnce, async (path) => {
     // Small files are read at once, and those that need not be sent wait for nothing.
     if (performance.now() - turnedAtMs > limits.collectTurnMs) {
       await nextTurn();
@@ -101,6 +105,23 @@ function isFolder(path: string): Promise<boolean> {
   );
 }
 
+/** Those of many files that are small and as usual, with what they are. */
+async function storeTogether(o: CollectOptions, chosen: readonly string[], { putFiles }: BlobBatch): Promise<Map<string, StoredFile>> {
+  const atOnce = limits.threadFilesMin;
+  if (putFiles === undefined || chosen.length < atOnce) return new Map();
+  // The script as it was put there is no artifact.
+  const paths = chosen.filter((path) => path !== SCRIPT_NAME);
+  const groups = Array.from({ length: Math.ceil(paths.length / atOnce) }, (_, at) => paths.slice(at * atOnce, (at + 1) * atOnce));
+  const put = await eachAtOnce(groups, limits.filesAtOnce, async (group) => {
+    const answers = await putFiles(
+      group.map((path) => join(o.folder, path)),
+      o.signal,
+    );
+    return group.map((path, index) => [path, answers[index] ?? null] as const);
+  });
+  return new Map(put.flat().filter((one): one is [string, StoredFile] => one[1] !== null));
+}
+
 interface FileOptions {
   path: string;
   inputs: ReturnType<typeof indexInputs>;
@@ -122,16 +143,20 @@ async function collectFile(o: CollectOptions, { path, inputs, notes, batch }: Fi
     });
     if (found === 'changed') continue;
     if (found === null || (path === SCRIPT_NAME && found.sha256 === o.scriptSha256)) return null;
-    const { bytes, mode, sha256 } = found;
-    const input = inputs.byPath.get(path);
-    const unchanged = input?.sha256 === sha256;
-    const sameAs = unchanged ? null : (inputs.bySha256.get(sha256) ?? null);
-    const how = input === undefined ? null : unchanged ? 'unchanged' : 'changed';
-    const artifact: Artifact = { path, bytes, mode, sha256, input: how, sameAs };
+    const artifact = artifactOf(path, found, inputs);
     // The blob of an input is in the store already: the run has been started from it.
-    if (unchanged || sameAs !== null || (await send(o, file, found, { path, notes, last, batch }))) return artifact;
+    if (artifact.input === 'unchanged' || artifact.sameAs !== null || (await send(o, file, found, { path, notes, last, batch }))) {
+      return artifact;
+    }
     if (last) return null;
   }
+}
+
+function artifactOf(path: string, { bytes, mode, sha256 }: StoredFile, inputs: FileOptions['inputs']): Artifact {
+  const input = inputs.byPath.get(path);
+  const unchanged = input?.sha256 === sha256;
+  const sameAs = unchanged ? null : (inputs.bySha256.get(sha256) ?? null);
+  return { path, bytes, mode, sha256, input: input === undefined ? null : unchanged ? 'unchanged' : 'changed', sameAs };
 }
 
 /** False where the file has changed since it was hashed, or cannot be read any more. */

@@ -9,6 +9,7 @@ import { eachAtOnce } from '../service/each.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
 import { makeFolder } from '../service/make-folder.ts';
 import { createDurableFolders } from './durable-folders.ts';
+import { createDurableNames, type FoundFile } from './durable-names.ts';
 import { createFolderSync } from './folder-sync.ts';
 
 export interface DurableFiles {
@@ -21,9 +22,9 @@ export interface DurableFiles {
   writeUnnamed(fill: (file: FileHandle) => Promise<string | null>, later?: Unsettled): Promise<void>;
   /** Makes folders for files to come, all in one; where there is no room for them each is made when it is needed. */
   prepare(parent: string, names: readonly string[]): Promise<void>;
-  /** Makes the name of a file durable that is there: whoever put it there may not have come so far. */
-  confirm(key: string, later?: Unsettled): Promise<void>;
-  /** Syncs each folder once, however many of its files were written. */
+  /** Makes the name of a file durable that was found there: whoever put it there may not have come so far. */
+  confirm(key: string, found: FoundFile, later?: Unsettled): Promise<void>;
+  /** Syncs each folder once, however many of its files were written. Where it fails they are to be settled still. */
   settle(later: Unsettled): Promise<void>;
   /** Removes a file, and the folders that it leaves empty but the topmost; a missing one is no fault. */
   remove(key: string): Promise<void>;
@@ -36,8 +37,8 @@ export interface DurableFiles {
 /** What there is in memory, or what fills the file that it is given. */
 export type Content = Buffer | ((file: FileHandle) => Promise<void>);
 
-/** Folders with names that are not durable yet. */
-export type Unsettled = Set<string>;
+/** Folders with names that are not durable yet: those that were found there, which are remembered once they are. */
+export type Unsettled = Map<string, [key: string, found: FoundFile][]>;
 
 /** Made when the store is opened: a store without it is not there. */
 export const INCOMING = 'incoming';
@@ -47,10 +48,11 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
   const incoming = join(root, INCOMING);
   const syncFolder = createFolderSync();
   const { make, makeDurable, ensure, ensureAll, forget, forgetOne } = createDurableFolders(root, syncFolder);
+  const names = createDurableNames();
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
   const syncNames = async (folder: string, later: Unsettled | undefined): Promise<void> => {
     if (later === undefined) return syncFolder(folder);
-    later.add(folder);
+    if (!later.has(folder)) later.set(folder, []);
   };
   const place = async (temporary: string, target: string): Promise<void> => {
     const folder = dirname(target);
@@ -103,13 +105,24 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
     prepare: async (parent, names) => {
       await ensureAll(join(root, parent), names).catch((cause) => (isFull(cause) ? undefined : guard(Promise.reject(cause))));
     },
-    confirm: async (key, later) => {
+    confirm: async (key, found, later) => {
+      if (names.has(key, found)) return;
       const folder = dirname(join(root, key));
       await guard(ensure(folder));
       await guard(syncNames(folder, later));
+      if (later === undefined) names.add(key, found);
+      else later.get(folder)?.push([key, found]);
     },
     settle: async (later) => {
-      await guard(eachAtOnce([...later], limits.filesAtOnce, syncFolder));
+      const settling = [...later];
+      later.clear();
+      try {
+        await guard(eachAtOnce(settling, limits.filesAtOnce, ([folder]) => syncFolder(folder)));
+      } catch (cause) {
+        for (const [folder, found] of settling) later.set(folder, [...found, ...(later.get(folder) ?? [])]);
+        throw cause;
+      }
+      for (const [, found] of settling) for (const one of found) names.add(...one);
     },
     remove: async (key) => {
       for (let folder = dirname(join(root, key)); folder !== root; folder = dirname(folder)) forgetOne(folder);

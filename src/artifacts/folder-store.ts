@@ -1,16 +1,17 @@
 /** The store in a local folder: the embedded default of one machine. */
-import { statSync } from 'node:fs';
+import { constants, type Stats, statSync } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { limits } from '../job/limits.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { checkedContent, checkedFile, contentInMemory } from './checked-content.ts';
+import { checkedContent, checkSha256, contentInMemory } from './checked-content.ts';
 import { codeOf, type DurableFiles, guarded, INCOMING, isFull, openDurableFiles, type Unsettled } from './durable-files.ts';
+import { fileThreads } from './file-threads.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type Copying, copyHashed, createKnownLengths } from './one-pass.ts';
 import { PIECE_BYTES, writePieces } from './piece-writer.ts';
-import { BLOB_FOLDER, BLOB_FOLDERS, type BlobSource, type ByteRange, blobKey, type Store } from './store.ts';
+import { BLOB_FOLDER, BLOB_FOLDERS, type BlobSource, type ByteRange, blobKey, type Store, type StoredFile } from './store.ts';
 
 const READ_BYTES = 256 * 1024;
 
@@ -19,28 +20,29 @@ export async function openFolderStore(path: string): Promise<Store> {
   const root = resolve(path);
   const files = await openFiles(root);
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
-  const statBlob = (sha256: string): Promise<number | null> => {
+  const findBlob = (sha256: string): Promise<Stats | null> => {
     checkDigest(sha256);
-    return guard(orNull(root, async () => (await stat(join(root, blobKey(sha256)))).size));
+    return guard(orNull(root, () => stat(join(root, blobKey(sha256)))));
   };
-  const sizeNow = (key: string): number | null => statSync(join(root, key), { throwIfNoEntry: false })?.size ?? null;
+  const findNow = (key: string): Stats | null => statSync(join(root, key), { throwIfNoEntry: false }) ?? null;
   /** At once: asked for each of thousands of small files, where the way through the thread pool takes ten times as long. */
-  const storedBytes = (sha256: string): number | null | Promise<number | null> => {
+  const findStored = (sha256: string): Stats | null | Promise<Stats | null> => {
     checkDigest(sha256);
     try {
-      const bytes = sizeNow(blobKey(sha256));
+      const found = findNow(blobKey(sha256));
       // As orNull: missing is an answer where the store is there.
-      if (bytes !== null || sizeNow(INCOMING) !== null) return bytes ?? sizeNow(blobKey(sha256));
+      if (found !== null || findNow(INCOMING) !== null) return found ?? findNow(blobKey(sha256));
     } catch {}
-    return statBlob(sha256);
+    return findBlob(sha256);
   };
   const lengths = createKnownLengths();
   const putBlob = async (source: BlobSource, signal?: AbortSignal, later?: Unsettled): Promise<'stored' | 'known'> => {
     const key = blobKey(source.sha256);
     lengths.add(source.bytes);
     // A file of another length is damage; writing it anew heals it.
-    if ((await storedBytes(source.sha256)) === source.bytes) {
-      await files.confirm(key, later);
+    const found = await findStored(source.sha256);
+    if (found?.size === source.bytes) {
+      await files.confirm(key, found, later);
       return 'known';
     }
     signal?.throwIfAborted();
@@ -52,32 +54,31 @@ export async function openFolderStore(path: string): Promise<Store> {
     let sha256 = '';
     await files.writeUnnamed(async (file) => {
       sha256 = await copyHashed({ ...o, file });
-      return (await storedBytes(sha256)) === o.bytes ? null : blobKey(sha256);
+      const found = await findStored(sha256);
+      if (found?.size !== o.bytes) return blobKey(sha256);
+      // Whoever put it there before may not have made its name durable.
+      await files.confirm(blobKey(sha256), found, later);
+      return null;
     }, later);
     lengths.add(o.bytes);
-    // Whoever put it there before may not have made its name durable.
-    await files.confirm(blobKey(sha256), later);
     return { sha256 };
   };
+  const places = { blobs: join(root, BLOB_FOLDER), incoming: join(root, INCOMING) };
+  const putFiles = async (paths: readonly string[], later: Unsettled, signal?: AbortSignal): Promise<(StoredFile | null)[]> => {
+    const put = await fileThreads.put({ paths, ...places, bytesMax: limits.wholeFileBytesMax }, signal);
+    for (const one of put) if (one !== null) await files.confirm(blobKey(one.sha256), one.found, later);
+    return put;
+  };
   return {
-    statBlob: async (sha256) => statBlob(sha256),
+    statBlob: async (sha256) => (await findBlob(sha256))?.size ?? null,
     putBlob: async (source, signal) => putBlob(source, signal),
     openBatch: () => {
-      let later: Unsettled = new Set();
+      const later: Unsettled = new Map();
       return {
         putBlob: async (source, signal) => putBlob(source, signal, later),
         putFile: (file, bytes, signal) => putFile({ source: file, bytes, guard, signal }, later),
-        settle: async () => {
-          const settling = later;
-          later = new Set();
-          try {
-            await files.settle(settling);
-          } catch (cause) {
-            // Not durable yet: they are to be settled still.
-            for (const folder of settling) later.add(folder);
-            throw cause;
-          }
-        },
+        putFiles: (paths, signal) => putFiles(paths, later, signal),
+        settle: () => files.settle(later),
       };
     },
     getBlob: async (sha256, range) => {
@@ -131,9 +132,13 @@ interface Filling {
 }
 
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
-  const pieces =
-    source.path === undefined ? inPieces(checkedContent(source, signal)) : checkedFile(source, source.path, PIECE_BYTES, signal);
-  await writePieces(file, pieces, guard);
+  if (source.path === undefined) return writePieces(file, inPieces(checkedContent(source, signal)), guard);
+  const from = await open(source.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    checkSha256(source, await copyHashed({ source: from.fd, bytes: source.bytes, file, guard, signal }));
+  } finally {
+    await from.close();
+  }
 }
 
 async function* inPieces(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {

@@ -2,11 +2,10 @@
  * Storing a large file while its digest is found: for content that the store does not have, one pass in the place of two. Content that it
  * has would be written for nothing, so a file as long as one that came before is looked at first.
  */
-import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { limits } from '../job/limits.ts';
-import { hashedPieces } from './checked-content.ts';
-import { PIECE_BYTES, writePieces } from './piece-writer.ts';
+import { fileThreads } from './file-threads.ts';
+import { ContentMismatch } from './store.ts';
 
 /** The lengths of the large blobs that came, as far as they are remembered. */
 export interface KnownLengths {
@@ -40,7 +39,11 @@ export interface Copying {
 
 /** The digest of what is in `file` then. Throws ContentMismatch where the source is not as long as it was. */
 export async function copyHashed({ source, bytes, file, guard, signal }: Copying): Promise<string> {
-  const hash = createHash('sha256');
-  await writePieces(file, hashedPieces(source, { pieceBytes: PIECE_BYTES, bytes, hash, signal }), guard);
-  return hash.digest('hex');
+  const told = await fileThreads.copy({ source, target: file.fd, bytes }, signal);
+  if ('failed' in told) {
+    const cause = Object.assign(new Error(told.message), { code: told.code });
+    return told.failed === 'target' ? guard(Promise.reject(cause)) : Promise.reject(cause);
+  }
+  if (told.copied !== bytes) throw new ContentMismatch(`expected ${bytes} bytes, got ${told.copied > bytes ? 'more' : told.copied}`);
+  return told.sha256;
 }

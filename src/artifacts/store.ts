@@ -19,6 +19,13 @@ export interface ByteRange {
   end: number;
 }
 
+export interface StoredFile {
+  sha256: string;
+  bytes: number;
+  /** Its permissions. */
+  mode: number;
+}
+
 export interface BlobBatch {
   /** As the store's own, but for this: it is durable once `settle` has resolved that was called afterwards. */
   putBlob(source: BlobSource, signal?: AbortSignal): Promise<'stored' | 'known'>;
@@ -27,6 +34,11 @@ export interface BlobBatch {
    * it is not, and then nothing has been done. Throws as `putBlob` does; ContentMismatch where the file is not as long any more.
    */
   putFile?(file: number, bytes: number, signal?: AbortSignal): Promise<{ sha256: string } | null>;
+  /**
+   * Stores small regular files by their paths, where that is the shorter way for many; one answer for each: null for what is not as usual,
+   * and then nothing has been done. No link is followed. Throws the signal's reason, and BuilderError as `putBlob` does.
+   */
+  putFiles?(paths: readonly string[], signal?: AbortSignal): Promise<(StoredFile | null)[]>;
   /** Throws BuilderError as `putBlob` does. */
   settle(): Promise<void>;
 }

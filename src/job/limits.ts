@@ -100,6 +100,12 @@ export const limits = {
   /** A file of at least so much is stored while it is hashed, where the store can and no artifact of its length came before: so many are remembered. */
   onePassBytesMin: 8 * MIB,
   onePassLengthsMax: 10_000,
+  /** Threads of a program for files, each of about 8 MiB; no more than the machine has processors, but for the least of two. */
+  fileThreadsMax: 4,
+  /** A run that left at least so many files has the small ones stored by those threads, so many at a time. */
+  threadFilesMin: 64,
+  /** Names in a folder store of which a process remembers that they are durable; each takes 200 bytes. */
+  durableNamesMax: 50_000,
   /** What a worker reads of small files in one go, before others get their turn. */
   collectTurnMs: 5,
   /** Lines of log that say the same of different files; the rest is one line with their number. */

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { linkSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
@@ -41,7 +41,7 @@ describe('collecting', () => {
     mkdirSync(home);
   });
 
-  const collect = (given: { globs?: string[]; inputs?: InputFile[]; signal?: AbortSignal } = {}): Promise<Artifact[]> =>
+  const collect = (given: { globs?: string[]; inputs?: InputFile[]; store?: Store; signal?: AbortSignal } = {}): Promise<Artifact[]> =>
     collectArtifacts({
       folder: home,
       scriptSha256: sha256Of(SCRIPT),
@@ -98,6 +98,49 @@ describe('collecting', () => {
       'input changed was changed; the artifact of that name is another file',
       'input same was left unchanged',
     ]);
+  });
+
+  it('stores of many files at once what it stores of each alone', async () => {
+    const inputs = [await stored('same', 'same'), await stored('changed', 'before'), await stored('removed', 'moved')];
+    for (let index = 0; index < limits.threadFilesMin + 1; index += 1) writeFileSync(`${home}/${index}`, `${index}`);
+    mkdirSync(`${home}/out`);
+    for (const [path, content] of Object.entries({
+      same: 'same',
+      changed: 'after',
+      'out/new-name': 'moved',
+      empty: '',
+      'script.sh': SCRIPT,
+    })) {
+      writeFileSync(`${home}/${path}`, content, { mode: 0o755 });
+    }
+    writeFileSync(`${home}/large`, Buffer.alloc(limits.wholeFileBytesMax + 1));
+    symlinkSync('same', `${home}/link`);
+    const other = await openFolderStore(`${temp.path}/other`);
+    const alone = async (): Promise<Artifact[]> => {
+      const { putFile, putBlob, settle } = other.openBatch();
+      return collect({
+        inputs,
+        store: { ...other, openBatch: () => ({ ...(putFile === undefined ? {} : { putFile }), putBlob, settle }) },
+      });
+    };
+    const artifacts = await collect({ inputs, store: other });
+    const said = log.splice(0);
+    expect(artifacts).toHaveLength(limits.threadFilesMin + 1 + 5);
+    for (const { sha256, bytes } of artifacts) expect(await other.statBlob(sha256)).toBe(bytes);
+    expect(await other.statBlob(sha256Of(SCRIPT))).toBeNull();
+    expect([await alone(), log]).toEqual([artifacts, said]);
+    await other.close();
+  });
+
+  it('tells the faults of a store that is away as of one file', async () => {
+    for (let index = 0; index < limits.threadFilesMin; index += 1) writeFileSync(`${home}/${index}`, `${index} nowhere`);
+    const away = await openFolderStore(`${temp.path}/away`);
+    renameSync(`${temp.path}/away`, `${temp.path}/gone`);
+    await expect(collect({ store: away })).rejects.toMatchObject({ code: 'store-unavailable' });
+    expect(existsSync(`${temp.path}/away`)).toBe(false);
+    renameSync(`${temp.path}/gone`, `${temp.path}/away`);
+    expect(await collect({ store: away })).toHaveLength(limits.threadFilesMin);
+    await away.close();
   });
 
   it('skips links, fifos, sockets and unreadable names with a line each, whatever they point to', async () => {

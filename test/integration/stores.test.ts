@@ -1,6 +1,6 @@
 /** Both stores over one contract; then what only a folder, or only S3, can suffer. */
 import { execFileSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -10,24 +10,28 @@ import {
   renameSync,
   rmdirSync,
   statSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
+import { copyHashed } from '../../src/artifacts/one-pass.ts';
 import { openS3Store } from '../../src/artifacts/s3-store.ts';
 import { blobKey, ContentMismatch, type Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
-import { digestOf, inFile, inMemory, largeSource, sourceOf } from '../support/contents.ts';
+import { digestOf, inFile, inMemory, largeSource, sha256Of, sourceOf } from '../support/contents.ts';
 import { firstTimes } from '../support/fault-proxy.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { openS3Fixture, removeBucket, type S3Fixture } from '../support/s3-fixture.ts';
 import { type S3Server, startS3Server } from '../support/s3-server.ts';
 import { describeStoreContract } from '../support/store-contract.ts';
 import { tempFolder } from '../support/temp.ts';
+import { until } from '../support/until.ts';
 
 const LARGE_BYTES = 2.5 * limits.s3PartBytes;
 // Decided before the tests are told, because a test that cannot run must be shown as skipped.
@@ -98,6 +102,8 @@ describe('the folder store', () => {
 
   describe('a large file that is stored while it is hashed', () => largeFileTests({ store: () => store, path }));
 
+  describe('small files that are stored together', () => smallFileTests({ store: () => store, path }));
+
   it('refuses a folder that cannot be written, naming it', async () => {
     writeFileSync(`${folder.path}/file`, '');
     const refused = openFolderStore(`${folder.path}/file/store`);
@@ -117,6 +123,9 @@ describe('the folder store', () => {
       const file = openSync(at, 'r');
       await expect(full.openBatch().putFile?.(file, limits.onePassBytesMin)).rejects.toMatchObject({ code: 'store-full' });
       closeSync(file);
+      const halves = ['one', 'other'].map((name) => `${folder.path}/${name}`);
+      for (const half of halves) writeFileSync(half, randomBytes(600 * 1024));
+      expect(await full.openBatch().putFiles?.(halves)).toEqual([expect.anything(), null]);
       expect(readdirSync(`${small}/incoming`)).toEqual([]);
       expect(await full.putBlob(sourceOf('fits'))).toBe('stored');
     } finally {
@@ -216,6 +225,91 @@ function largeFileTests({ store, path }: { store: () => Store; path: string }): 
     const { file } = await opened(bytes, 'given up');
     await expect(put({ file, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
     expect(leftovers()).toEqual([]);
+  });
+
+  it('is given up with the signal while it is written', async () => {
+    const endless = `${folder.path}/endless`;
+    writeFileSync(endless, '');
+    truncateSync(endless, 2 ** 40);
+    const file = openSync(endless, 'r');
+    files.push(file);
+    const given = new AbortController();
+    const putting = put({ file, length: 2 ** 40, signal: given.signal });
+    putting.catch(() => undefined);
+    await until(() => leftovers().some((name) => statSync(`${path}/incoming/${name}`).size > 0), 'the first of it');
+    given.abort(new Error('enough'));
+    await expect(putting).rejects.toThrow('enough');
+    expect(leftovers()).toEqual([]);
+  });
+
+  it.each(['source', 'target'])('tells the faults of the %s by what they are of', async (which) => {
+    const { file } = await opened(bytes, `faults of the ${which}`);
+    const target = await open(`${folder.path}/target`, which === 'target' ? 'r' : 'w').catch(() => open(folder.path, 'r'));
+    const source = which === 'source' ? openSync(folder.path, 'r') : file;
+    if (source !== file) files.push(source);
+    const guard = <T>(work: Promise<T>): Promise<T> => work.catch((cause) => Promise.reject(new Error('of the store', { cause })));
+    const copying = copyHashed({ source, bytes, file: target, guard, signal: undefined });
+    await expect(copying).rejects.toMatchObject(
+      which === 'source' ? { code: 'EISDIR' } : { message: 'of the store', cause: { code: 'EBADF' } },
+    );
+    await target.close();
+  });
+}
+
+function smallFileTests({ store, path }: { store: () => Store; path: string }): void {
+  let home: string;
+  beforeEach(() => {
+    home = `${folder.path}/${randomUUID()}`;
+    mkdirSync(home);
+  });
+  const leave = (name: string, content: string, mode = 0o644): string => {
+    writeFileSync(`${home}/${name}`, content, { mode });
+    return `${home}/${name}`;
+  };
+  const put = async (...paths: string[]) => {
+    const batch = store().openBatch();
+    const answers = await batch.putFiles?.(paths);
+    await batch.settle();
+    return answers?.map((one) => one && { sha256: one.sha256, bytes: one.bytes, mode: one.mode });
+  };
+
+  it('are there under their digests, new or known', async () => {
+    const lying = readdirSync(`${path}/incoming`);
+    const modes = [0o600, 0o644, 0o755];
+    const contents = ['small and new', '', `small ${'x'.repeat(100_000)}`];
+    const paths = contents.map((content, index) => leave(`${index}`, content, modes[index]));
+    const expected = contents.map((content, index) => ({ sha256: sha256Of(content), bytes: content.length, mode: modes[index] }));
+    expect(await put(...paths, paths[0] as string)).toEqual([...expected, expected[0]]);
+    const before = expected.map(({ sha256 }) => statSync(`${path}/${blobKey(sha256)}`, { bigint: true }));
+    expect(await put(...paths)).toEqual(expected);
+    expect(expected.map(({ sha256 }) => statSync(`${path}/${blobKey(sha256)}`, { bigint: true }))).toEqual(before);
+    for (const [index, { sha256 }] of expected.entries()) expect(await text(await store().getBlob(sha256))).toBe(contents[index]);
+    expect(readdirSync(`${path}/incoming`)).toEqual(lying);
+  });
+
+  it('are left alone where they are links, folders, gone, no files or not small', async () => {
+    const there = leave('there', 'what a link leads to');
+    symlinkSync(there, `${home}/link`);
+    execFileSync('mkfifo', [`${home}/fifo`]);
+    const large = leave('large', 'l'.repeat(limits.wholeFileBytesMax + 1));
+    const paths = [`${home}/link`, home, `${home}/gone`, `${home}/fifo`, large];
+    expect(await put(...paths)).toEqual(paths.map(() => null));
+    expect(await store().statBlob(sha256Of('what a link leads to'))).toBeNull();
+  });
+
+  it('heal what is damaged', async () => {
+    const content = 'small and damaged';
+    const file = leave('file', content);
+    await put(file);
+    truncateSync(`${path}/${blobKey(sha256Of(content))}`, 5);
+    await put(file);
+    expect(await text(await store().getBlob(sha256Of(content)))).toBe(content);
+  });
+
+  it('are given up with the signal', async () => {
+    const batch = store().openBatch();
+    await expect(batch.putFiles?.([leave('file', 'given up')], AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
+    expect(await store().statBlob(sha256Of('given up'))).toBeNull();
   });
 }
 
