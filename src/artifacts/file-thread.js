@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * A thread for the work on a run's files that is all reading, hashing and writing: file-threads.ts starts it and asks. Each call of the system is
- * made at once, where a program's own thread would send it to another and wait for the answer: that takes longer than the call. In
- * JavaScript, since Node starts a thread from a file as it is, also for tests that run the sources.
+ * made at once, but for those that wait for the disk; a program's own thread would send each to another and wait for the answer, which takes longer
+ * than the call. In JavaScript, since Node starts a thread from a file as it is, also for tests that run the sources.
  * @import { Answer, Copied, PutFile, PutRequest, Request } from './file-threads.ts'
  */
 import { createHash, hash, randomUUID } from 'node:crypto';
@@ -18,20 +18,50 @@ const WRITE_BYTES = 64 * 1024;
 /** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
 const SYNC_BYTES = 32 * 1024 * 1024;
 
+/** Of one request: as many as Node has threads for such work, so that whatever else comes there waits for one or two of them. */
+const SYNCS_AT_ONCE = 4;
+
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 const sync = promisify(fs.fdatasync);
 
 parentPort?.on('message', async (/** @type {Request} */ request) => {
   /** @type {Answer} */
-  const answer = 'paths' in request ? { files: request.paths.map((path) => putFile(path, request)) } : await copy(request);
+  const answer = 'paths' in request ? { files: await putFiles(request) } : await copy(request);
   parentPort?.postMessage(answer);
 });
 
 /**
  * Null for what is not as usual, of which nothing has been done then: no small regular file, or no store that takes it.
+ * @param {PutRequest} request
+ * @returns {Promise<(PutFile | null)[]>}
+ */
+async function putFiles(request) {
+  /** @type {(PutFile | null)[]} */
+  const files = [];
+  /** @type {(Written & { index: number })[]} */
+  const written = [];
+  for (const [index, path] of request.paths.entries()) {
+    const put = putFile(path, request);
+    if (put !== null && 'temporary' in put) written.push({ ...put, index });
+    else files[index] = put;
+  }
+  // A disk syncs many at a time nearly as fast as one.
+  const lane = async () => {
+    for (let next = written.pop(); next !== undefined; next = written.pop()) files[next.index] = await name(next);
+  };
+  await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, lane));
+  return files;
+}
+
+/**
+ * Under a temporary name, open and not synced yet.
+ * @typedef {{ bytes: number, mode: number, sha256: string, target: string, temporary: string, file: number }} Written
+ */
+
+/**
  * @param {string} path
  * @param {PutRequest} request
- * @returns {PutFile | null}
+ * @returns {PutFile | Written | null}
  */
 function putFile(path, { blobs, incoming, bytesMax }) {
   try {
@@ -40,14 +70,34 @@ function putFile(path, { blobs, incoming, bytesMax }) {
     const { content, mode } = left;
     const sha256 = hash('sha256', content);
     const target = join(blobs, sha256.slice(0, 2), sha256);
-    let found = fs.statSync(target, { throwIfNoEntry: false });
+    const bytes = content.length;
+    const found = fs.statSync(target, { throwIfNoEntry: false });
     // A file of another length is damage; writing it anew heals it.
-    if (found?.size !== content.length) {
-      write(join(incoming, `file-${randomUUID()}`), target, content);
-      found = fs.statSync(target);
-    }
-    return { bytes: content.length, mode, sha256, found: { ino: found.ino, ctimeMs: found.ctimeMs } };
+    if (found?.size === bytes) return { bytes, mode, sha256, found: { ino: found.ino, ctimeMs: found.ctimeMs } };
+    const temporary = join(incoming, `file-${randomUUID()}`);
+    return { bytes, mode, sha256, target, temporary, file: write(temporary, content) };
   } catch {
+    return null;
+  }
+}
+
+/**
+ * Whole and synced, then under its name; the name is not durable yet. Nothing stays after a failure.
+ * @param {Written} written
+ * @returns {Promise<PutFile | null>}
+ */
+async function name({ bytes, mode, sha256, target, temporary, file }) {
+  try {
+    try {
+      await sync(file);
+    } finally {
+      fs.closeSync(file);
+    }
+    fs.renameSync(temporary, target);
+    const { ino, ctimeMs } = fs.statSync(target);
+    return { bytes, mode, sha256, found: { ino, ctimeMs } };
+  } catch {
+    fs.rmSync(temporary, { force: true });
     return null;
   }
 }
@@ -71,22 +121,17 @@ function read(path, bytesMax) {
 }
 
 /**
- * Whole and synced, then under its name; the name is not durable yet. Nothing stays after a failure.
+ * Nothing stays after a failure.
  * @param {string} temporary
- * @param {string} target
  * @param {Buffer} content
  */
-function write(temporary, target, content) {
+function write(temporary, content) {
+  const file = fs.openSync(temporary, 'wx');
   try {
-    const file = fs.openSync(temporary, 'wx');
-    try {
-      writeAll(file, content);
-      fs.fdatasyncSync(file);
-    } finally {
-      fs.closeSync(file);
-    }
-    fs.renameSync(temporary, target);
+    writeAll(file, content);
+    return file;
   } catch (cause) {
+    fs.closeSync(file);
     fs.rmSync(temporary, { force: true });
     throw cause;
   }
