@@ -42,8 +42,8 @@ sub inherited {
   return $file;
 }
 
-# Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and
-# for the last instant the bound of the wait.
+# Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and for the last
+# instant what tells of the leader's end without a signal, or a bound of the wait.
 sub prepare {
   pipe($woken, $wake) or die "cannot make a pipe: $!\n";
 }
@@ -69,9 +69,12 @@ sub tend {
   }
   close $_ for $out, $err, @groups;
 
+  # pidfd_open(2), which has one number on all machines; Linux before 5.3 has none.
+  my $pidfd = syscall 434, $leader, 0;
+  open(my $end, '<&=', $pidfd) if $pidfd >= 0;
   my $left = 1;
   until (defined $status or $killing) {
-    wait_for(0.25);
+    wait_for($end ? 60 : 0.25, $end // ());
     $left = reap();
   }
   # Without a child there is no descendant: all orphans come here.
@@ -117,12 +120,12 @@ sub start_script {
   fail_script("$argv[0] cannot be executed: $!", $! == 2 ? 127 : 126);
 }
 
-# Waits for a child's end, a letter of the worker's or the time, whichever comes first.
+# Waits for a child's end, a letter of the worker's, what else is given or the time, whichever comes first.
 sub wait_for {
-  my ($seconds) = @_;
+  my ($seconds, @end) = @_;
   speak();
   my $ready = '';
-  vec($ready, fileno $_, 1) = 1 for $control, $woken;
+  vec($ready, fileno $_, 1) = 1 for $control, $woken, @end;
   return if select($ready, undef, undef, $seconds) <= 0;
   sysread $woken, my $drained, 4096 if vec($ready, fileno $woken, 1);
   hear() if vec($ready, fileno $control, 1);
