@@ -3,7 +3,7 @@
  * A thread for the work on a run's files that is all reading, hashing and writing: file-threads.ts starts it and asks. Each call of the system is
  * made at once, but for those that wait for the disk; a program's own thread would send each to another and wait for the answer, which takes longer
  * than the call. In JavaScript, since Node starts a thread from a file as it is, also for tests that run the sources.
- * @import { Answer, Copied, PutFile, PutRequest, Request } from './file-threads.ts'
+ * @import { Answer, Copied, CopyRequest, PutFile, PutRequest, Request } from './file-threads.ts'
  */
 import { createHash, hash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
@@ -18,39 +18,30 @@ const WRITE_BYTES = 64 * 1024;
 /** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
 const SYNC_BYTES = 32 * 1024 * 1024;
 
-/** Of one request: as many as Node has threads for such work, so that whatever else comes there waits for one or two of them. */
-const SYNCS_AT_ONCE = 4;
+/** Of this thread: Node has four threads for such work, of which whatever else the program reads and writes should not wait long. */
+const SYNCS_AT_ONCE = 2;
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 const sync = promisify(fs.fdatasync);
 
-parentPort?.on('message', async (/** @type {Request} */ request) => {
+let syncing = 0;
+/** Those that wait for their turn. @type {(() => void)[]} */
+const waiting = [];
+
+parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
   /** @type {Answer} */
   const answer = 'paths' in request ? { files: await putFiles(request) } : await copy(request);
-  parentPort?.postMessage(answer);
+  parentPort?.postMessage({ id, answer });
 });
 
 /**
  * Null for what is not as usual, of which nothing has been done then: no small regular file, or no store that takes it.
- * @param {PutRequest} request
+ * @param {PutRequest & Request} request
  * @returns {Promise<(PutFile | null)[]>}
  */
-async function putFiles(request) {
-  /** @type {(PutFile | null)[]} */
-  const files = [];
-  /** @type {(Written & { index: number })[]} */
-  const written = [];
-  for (const [index, path] of request.paths.entries()) {
-    const put = putFile(path, request);
-    if (put !== null && 'temporary' in put) written.push({ ...put, index });
-    else files[index] = put;
-  }
-  // A disk syncs many at a time nearly as fast as one.
-  const lane = async () => {
-    for (let next = written.pop(); next !== undefined; next = written.pop()) files[next.index] = await name(next);
-  };
-  await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, lane));
-  return files;
+function putFiles(request) {
+  const put = request.paths.map((path) => putFile(path, request));
+  return Promise.all(put.map((one) => (one !== null && 'temporary' in one ? name(one) : one)));
 }
 
 /**
@@ -60,10 +51,11 @@ async function putFiles(request) {
 
 /**
  * @param {string} path
- * @param {PutRequest} request
+ * @param {PutRequest & Request} request
  * @returns {PutFile | Written | null}
  */
-function putFile(path, { blobs, incoming, bytesMax }) {
+function putFile(path, { blobs, incoming, bytesMax, stop }) {
+  if (Atomics.load(stop, 0) !== 0) return null;
   try {
     const left = read(path, bytesMax);
     if (left === null) return null;
@@ -89,7 +81,7 @@ function putFile(path, { blobs, incoming, bytesMax }) {
 async function name({ bytes, mode, sha256, target, temporary, file }) {
   try {
     try {
-      await sync(file);
+      await syncInTurn(file);
     } finally {
       fs.closeSync(file);
     }
@@ -97,9 +89,32 @@ async function name({ bytes, mode, sha256, target, temporary, file }) {
     const { ino, ctimeMs } = fs.statSync(target);
     return { bytes, mode, sha256, found: { ino, ctimeMs } };
   } catch {
-    fs.rmSync(temporary, { force: true });
+    remove(temporary);
     return null;
   }
+}
+
+/** @param {number} file */
+async function syncInTurn(file) {
+  if (syncing === SYNCS_AT_ONCE) await /** @type {Promise<void>} */ (new Promise((resolve) => waiting.push(resolve)));
+  else syncing += 1;
+  try {
+    await sync(file);
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) syncing -= 1;
+    else next();
+  }
+}
+
+/**
+ * Where that fails too, the next opening of the store sees to it.
+ * @param {string} temporary
+ */
+function remove(temporary) {
+  try {
+    fs.rmSync(temporary, { force: true });
+  } catch {}
 }
 
 /**
@@ -128,11 +143,11 @@ function read(path, bytesMax) {
 function write(temporary, content) {
   const file = fs.openSync(temporary, 'wx');
   try {
-    writeAll(file, content);
+    writeAll(file, content, 0);
     return file;
   } catch (cause) {
+    remove(temporary);
     fs.closeSync(file);
-    fs.rmSync(temporary, { force: true });
     throw cause;
   }
 }
@@ -140,19 +155,20 @@ function write(temporary, content) {
 /**
  * @param {number} file
  * @param {Buffer} content
+ * @param {number} from Where in the file.
  */
-function writeAll(file, content) {
-  for (let at = 0; at < content.length; ) at += fs.writeSync(file, content, at, Math.min(WRITE_BYTES, content.length - at));
+function writeAll(file, content, from) {
+  for (let at = 0; at < content.length; ) at += fs.writeSync(file, content, at, Math.min(WRITE_BYTES, content.length - at), from + at);
 }
 
 /**
- * @param {Exclude<Request, PutRequest>} request
+ * @param {CopyRequest & Request} request
  * @returns {Promise<Copied>}
  */
 async function copy({ source, target, bytes, stop }) {
   const digest = createHash('sha256');
   const room = Buffer.allocUnsafeSlow(READ_BYTES);
-  let syncing = Promise.resolve();
+  let early = Promise.resolve();
   let [copied, unsynced] = [0, 0];
   /** @type {'source' | 'target'} */
   let at = 'source';
@@ -164,20 +180,22 @@ async function copy({ source, target, bytes, stop }) {
       at = 'target';
       const piece = room.subarray(0, got);
       digest.update(piece);
-      writeAll(target, piece);
+      writeAll(target, piece, copied);
       copied += got;
       unsynced += got;
       if (unsynced < SYNC_BYTES) continue;
       unsynced = 0;
-      await syncing;
-      syncing = sync(target);
-      syncing.catch(() => undefined);
+      // Others get their turn meanwhile.
+      await early;
+      early = sync(target);
+      early.catch(() => undefined);
     }
-    await syncing;
+    at = 'target';
+    await early;
     return { copied, sha256: digest.digest('hex') };
   } catch (cause) {
     // Whoever asked closes the file.
-    await syncing.catch(() => undefined);
+    await early.catch(() => undefined);
     const { code, message } = /** @type {NodeJS.ErrnoException} */ (cause);
     return { failed: at, code, message };
   }

@@ -3,7 +3,6 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { limits } from '../job/limits.ts';
-import { BuilderError, oneLine } from '../service/errors.ts';
 import type { FoundFile } from './durable-names.ts';
 
 /** Small regular files to be stored as blobs where they are not yet. */
@@ -35,104 +34,90 @@ export interface CopyRequest {
 export type Copied = { copied: number; sha256: string } | { failed: 'source' | 'target'; code: string | undefined; message: string };
 
 /** `stop`: shared with the thread; it ends its work early once there is something else than 0. */
-export type Request = PutRequest | (CopyRequest & { stop: Int32Array });
+export type Request = (PutRequest | CopyRequest) & { stop: Int32Array };
 export type Answer = { files: (PutFile | null)[] } | Copied;
 
-/** Both throw BuilderError `store-unavailable` where no thread can be started, and the signal's reason once it is aborted. */
+/** Null where no thread can be had, for a machine may allow no more of them: then it may not be done, or in part. Both throw the signal's reason once it is aborted. */
 export interface FileThreads {
   /** One answer for each path: null for what is not as usual, of which nothing has been done. */
-  put(request: PutRequest, signal?: AbortSignal): Promise<(PutFile | null)[]>;
+  put(request: PutRequest, signal?: AbortSignal): Promise<(PutFile | null)[] | null>;
   /** Nothing reads or writes either file any more when it settles. */
-  copy(request: CopyRequest, signal?: AbortSignal): Promise<Copied>;
-}
-
-interface Asked {
-  request: Request;
-  resolve(answer: Answer): void;
-  reject(cause: unknown): void;
+  copy(request: CopyRequest, signal?: AbortSignal): Promise<Copied | null>;
 }
 
 interface Thread {
-  /** One request at a time. */
-  ask(asked: Asked): void;
+  /** Requests that it has: it goes on with another where one waits for the disk, and from time to time. */
+  load(): number;
+  /** Null when it ends before it has answered. */
+  ask(request: Request): Promise<Answer | null>;
 }
 
 const PROGRAM = fileURLToPath(new URL('./file-thread.js', import.meta.url));
-/** At least two: one works while another waits for the disk. */
+/** At least two: one works while another is held up. */
 const THREADS = Math.max(2, Math.min(limits.fileThreadsMax, availableParallelism()));
 
 /** Those of this program. */
 export const fileThreads = createFileThreads();
 
 function createFileThreads(): FileThreads {
-  const idle: Thread[] = [];
-  const waiting: Asked[] = [];
-  let count = 0;
-  const onFree = (thread: Thread): void => {
-    const next = waiting.shift();
-    if (next === undefined) idle.push(thread);
-    else thread.ask(next);
+  const threads: Thread[] = [];
+  const choose = (): Thread | null => {
+    const [least = null] = threads.toSorted((one, other) => one.load() - other.load());
+    if (least?.load() === 0 || threads.length === THREADS) return least;
+    const another = startThread((ended) => void threads.splice(threads.indexOf(ended), 1));
+    if (another !== null) threads.push(another);
+    return another ?? least;
   };
-  const onEnd = (thread: Thread): void => {
-    count -= 1;
-    if (idle.includes(thread)) idle.splice(idle.indexOf(thread), 1);
-    const next = waiting.shift();
-    if (next !== undefined) give(next);
-  };
-  const give = (asked: Asked): void => {
-    const free = idle.pop();
-    if (free !== undefined) free.ask(asked);
-    else if (count === THREADS) waiting.push(asked);
-    else {
-      count += 1;
-      startThread(onFree, onEnd).ask(asked);
+  const ask = async (request: PutRequest | CopyRequest, signal: AbortSignal | undefined): Promise<Answer | null> => {
+    signal?.throwIfAborted();
+    const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const onAbort = (): void => void Atomics.store(stop, 0, 1);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      const answer = await choose()?.ask({ ...request, stop });
+      signal?.throwIfAborted();
+      return answer ?? null;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
     }
   };
-  const ask = async (request: Request, signal: AbortSignal | undefined): Promise<Answer> => {
-    signal?.throwIfAborted();
-    const answer = await new Promise<Answer>((resolve, reject) => give({ request, resolve, reject }));
-    signal?.throwIfAborted();
-    return answer;
-  };
   return {
-    put: async (request, signal) => ((await ask(request, signal)) as { files: (PutFile | null)[] }).files,
-    copy: async (request, signal) => {
-      const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-      const onAbort = (): void => void Atomics.store(stop, 0, 1);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      try {
-        return (await ask({ ...request, stop }, signal)) as Copied;
-      } finally {
-        signal?.removeEventListener('abort', onAbort);
-      }
-    },
+    put: async (request, signal) => ((await ask(request, signal)) as { files: (PutFile | null)[] } | null)?.files ?? null,
+    copy: async (request, signal) => (await ask(request, signal)) as Copied | null,
   };
 }
 
-function startThread(onFree: (thread: Thread) => void, onEnd: (thread: Thread) => void): Thread {
-  const worker = new Worker(PROGRAM);
-  let current: Asked | null = null;
-  let fault: unknown = 'its end';
+function startThread(onEnd: (thread: Thread) => void): Thread | null {
+  const asked = new Map<number, (answer: Answer | null) => void>();
+  let worker: Worker;
+  try {
+    worker = new Worker(PROGRAM);
+  } catch {
+    return null;
+  }
+  let lastId = 0;
+  const settle = (id: number, answer: Answer | null): void => {
+    asked.get(id)?.(answer);
+    asked.delete(id);
+    // A program waits for its answers, and for nothing else of a thread.
+    if (asked.size === 0) worker.unref();
+  };
   const thread: Thread = {
-    ask: (asked) => {
-      current = asked;
-      // A program waits for its answers, and for nothing else of a thread.
+    load: () => asked.size,
+    ask: (request) => {
+      lastId += 1;
+      const id = lastId;
       worker.ref();
-      worker.postMessage(asked.request);
+      worker.postMessage({ id, request });
+      return new Promise((resolve) => asked.set(id, resolve));
     },
   };
-  worker.on('message', (answer: Answer) => {
-    current?.resolve(answer);
-    current = null;
-    worker.unref();
-    onFree(thread);
-  });
-  worker.on('error', (cause) => {
-    fault = cause;
-  });
+  worker.on('message', ({ id, answer }: { id: number; answer: Answer }) => settle(id, answer));
+  // Its end follows; without a listener it would be that of the program.
+  worker.on('error', () => undefined);
   worker.on('exit', () => {
-    current?.reject(new BuilderError('store-unavailable', `expected a thread for the files of a run, got ${oneLine(fault)}`));
     onEnd(thread);
+    for (const id of asked.keys()) settle(id, null);
   });
   return thread;
 }

@@ -51,23 +51,19 @@ export async function openFolderStore(path: string): Promise<Store> {
   };
   const putFile = async (o: Omit<Copying, 'file'>, later: Unsettled): Promise<{ sha256: string } | null> => {
     if (o.bytes < limits.onePassBytesMin || lengths.has(o.bytes)) return null;
-    let sha256 = '';
+    let sha256: string | null = null;
     await files.writeUnnamed(async (file) => {
       sha256 = await copyHashed({ ...o, file });
+      if (sha256 === null) return null;
       const found = await findStored(sha256);
       if (found?.size !== o.bytes) return blobKey(sha256);
       // Whoever put it there before may not have made its name durable.
       await files.confirm(blobKey(sha256), found, later);
       return null;
     }, later);
+    if (sha256 === null) return null;
     lengths.add(o.bytes);
     return { sha256 };
-  };
-  const places = { blobs: join(root, BLOB_FOLDER), incoming: join(root, INCOMING) };
-  const putFiles = async (paths: readonly string[], later: Unsettled, signal?: AbortSignal): Promise<(StoredFile | null)[]> => {
-    const put = await fileThreads.put({ paths, ...places, bytesMax: limits.wholeFileBytesMax }, signal);
-    for (const one of put) if (one !== null) await files.confirm(blobKey(one.sha256), one.found, later);
-    return put;
   };
   return {
     statBlob: async (sha256) => (await findBlob(sha256))?.size ?? null,
@@ -77,7 +73,7 @@ export async function openFolderStore(path: string): Promise<Store> {
       return {
         putBlob: async (source, signal) => putBlob(source, signal, later),
         putFile: (file, bytes, signal) => putFile({ source: file, bytes, guard, signal }, later),
-        putFiles: (paths, signal) => putFiles(paths, later, signal),
+        putFiles: (paths, signal) => putTogether({ root, files, paths, later, signal }),
         settle: () => files.settle(later),
       };
     },
@@ -124,6 +120,22 @@ async function openFiles(root: string): Promise<DurableFiles> {
   }
 }
 
+interface Together {
+  root: string;
+  files: DurableFiles;
+  paths: readonly string[];
+  later: Unsettled;
+  signal: AbortSignal | undefined;
+}
+
+async function putTogether({ root, files, paths, later, signal }: Together): Promise<(StoredFile | null)[]> {
+  const places = { blobs: join(root, BLOB_FOLDER), incoming: join(root, INCOMING) };
+  const put = await fileThreads.put({ paths, ...places, bytesMax: limits.wholeFileBytesMax }, signal);
+  if (put === null) return paths.map(() => null);
+  for (const one of put) if (one !== null) await files.confirm(blobKey(one.sha256), one.found, later);
+  return put.map((one) => one && { sha256: one.sha256, bytes: one.bytes, mode: one.mode });
+}
+
 interface Filling {
   file: FileHandle;
   source: BlobSource;
@@ -132,10 +144,17 @@ interface Filling {
 }
 
 async function fill({ file, source, guard, signal }: Filling): Promise<void> {
-  if (source.path === undefined) return writePieces(file, inPieces(checkedContent(source, signal)), guard);
-  const from = await open(source.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  if (source.path !== undefined && (await fillFrom(source.path, { file, source, guard, signal }))) return;
+  await writePieces(file, inPieces(checkedContent(source, signal)), guard);
+}
+
+/** False where there is no thread to do it. */
+async function fillFrom(path: string, { file, source, guard, signal }: Filling): Promise<boolean> {
+  const from = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    checkSha256(source, await copyHashed({ source: from.fd, bytes: source.bytes, file, guard, signal }));
+    const sha256 = await copyHashed({ source: from.fd, bytes: source.bytes, file, guard, signal });
+    if (sha256 !== null) checkSha256(source, sha256);
+    return sha256 !== null;
   } finally {
     await from.close();
   }

@@ -37,9 +37,16 @@ export interface Copying {
   signal: AbortSignal | undefined;
 }
 
-/** The digest of what is in `file` then. Throws ContentMismatch where the source is not as long as it was. */
-export async function copyHashed({ source, bytes, file, guard, signal }: Copying): Promise<string> {
+/**
+ * The digest of what is in `file` then, or null, and nothing is in it, where there is no thread to do it. Throws ContentMismatch where the
+ * source is not as long as it was.
+ */
+export async function copyHashed({ source, bytes, file, guard, signal }: Copying): Promise<string | null> {
   const told = await fileThreads.copy({ source, target: file.fd, bytes }, signal);
+  if (told === null) {
+    await guard(file.truncate());
+    return null;
+  }
   if ('failed' in told) {
     const cause = Object.assign(new Error(told.message), { code: told.code });
     return told.failed === 'target' ? guard(Promise.reject(cause)) : Promise.reject(cause);

@@ -135,7 +135,8 @@ onDisks('a full disk', () => {
 
   it('that store and worker share, filled by the files of a script: the run is lost with a reason, its log is kept, the next one runs', async () => {
     await pool.startWorker('sharing', { workDir: `${disks.store?.path}/work`, platforms: ['sharing'] });
-    const run = await pool.finished(await pool.submit('echo said; dd if=/dev/zero of=big bs=1M 2>/dev/null', { platform: 'sharing' }));
+    const script = 'echo said; until [ -s ../log.ndjson ]; do sleep 0.01; done; dd if=/dev/zero of=big bs=1M 2>/dev/null';
+    const run = await pool.finished(await pool.submit(script, { platform: 'sharing' }));
     expect(run).toMatchObject({ outcome: 'lost', reason: expect.stringMatching(/^not-stored: ended as failed/), artifactCount: 0 });
     expect(await pool.log(run.id)).toBe('said\n');
     expect(await pool.finished(await pool.submit('echo fine', { platform: 'sharing' }))).toMatchObject({ outcome: 'succeeded' });

@@ -242,6 +242,44 @@ function largeFileTests({ store, path }: { store: () => Store; path: string }): 
     expect(leftovers()).toEqual([]);
   });
 
+  it('leaves others their turn while it is written', async () => {
+    const endless = `${folder.path}/endless too`;
+    writeFileSync(endless, '');
+    truncateSync(endless, 2 ** 40);
+    const given = new AbortController();
+    const copying = Array.from({ length: limits.fileThreadsMax + 1 }, (_, index) => {
+      const file = openSync(endless, 'r');
+      files.push(file);
+      return put({ file, length: 2 ** 40 - index, signal: given.signal });
+    });
+    const over = Promise.allSettled(copying);
+    await until(
+      () => leftovers().filter((name) => statSync(`${path}/incoming/${name}`).size > 0).length === copying.length,
+      'all of them to begin',
+    );
+    const small = `${folder.path}/meanwhile`;
+    writeFileSync(small, 'meanwhile');
+    const batch = store().openBatch();
+    expect(await batch.putFiles?.([small])).toMatchObject([{ sha256: sha256Of('meanwhile') }]);
+    expect(leftovers()).toHaveLength(copying.length);
+    given.abort(new Error('enough'));
+    expect((await over).map(({ status }) => status)).toEqual(copying.map(() => 'rejected'));
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('tells that it could not be made durable as a fault of the store', async () => {
+    const long = `${folder.path}/long`;
+    writeFileSync(long, '');
+    truncateSync(long, 40 * 1024 * 1024);
+    const source = openSync(long, 'r');
+    files.push(source);
+    const target = await open('/dev/null', 'w');
+    const guard = <T>(work: Promise<T>): Promise<T> => work.catch((cause) => Promise.reject(new Error('of the store', { cause })));
+    const copying = copyHashed({ source, bytes: 40 * 1024 * 1024, file: target, guard, signal: undefined });
+    await expect(copying).rejects.toMatchObject({ message: 'of the store', cause: { code: 'EINVAL' } });
+    await target.close();
+  });
+
   it.each(['source', 'target'])('tells the faults of the %s by what they are of', async (which) => {
     const { file } = await opened(bytes, `faults of the ${which}`);
     const target = await open(`${folder.path}/target`, which === 'target' ? 'r' : 'w').catch(() => open(folder.path, 'r'));

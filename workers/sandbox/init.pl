@@ -71,11 +71,15 @@ sub tend {
 
   # pidfd_open(2), which has one number on all machines; Linux before 5.3 has none.
   my $pidfd = syscall 434, $leader, 0;
-  open(my $end, '<&=', $pidfd) if $pidfd >= 0;
+  my $end;
+  if ($pidfd >= 0) { open $end, '<&=', $pidfd }
   my $left = 1;
   until (defined $status or $killing) {
-    wait_for($end ? 60 : 0.25, $end // ());
+    # What was slept over of an orphan is a zombie for so long.
+    my $over = wait_for($end ? 5 : 0.25, $end // ());
     $left = reap();
+    # A tracer of the leader has its end first, and until that lets go of it this would be told again and again.
+    undef $end if $over;
   }
   # Without a child there is no descendant: all orphans come here.
   if ($left) {
@@ -120,15 +124,16 @@ sub start_script {
   fail_script("$argv[0] cannot be executed: $!", $! == 2 ? 127 : 126);
 }
 
-# Waits for a child's end, a letter of the worker's, what else is given or the time, whichever comes first.
+# Waits for a child's end, a letter of the worker's, what else is given or the time, whichever comes first. Whether it is what was given.
 sub wait_for {
   my ($seconds, @end) = @_;
   speak();
   my $ready = '';
   vec($ready, fileno $_, 1) = 1 for $control, $woken, @end;
-  return if select($ready, undef, undef, $seconds) <= 0;
+  return 0 if select($ready, undef, undef, $seconds) <= 0;
   sysread $woken, my $drained, 4096 if vec($ready, fileno $woken, 1);
   hear() if vec($ready, fileno $control, 1);
+  return @end && vec($ready, fileno $end[0], 1);
 }
 
 # Whether there are children that live.
