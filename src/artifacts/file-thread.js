@@ -16,7 +16,7 @@ const READ_BYTES = 256 * 1024;
 /** What is written in one go: for larger writes the system takes larger pages, which are new ones more often, and costly in a virtual machine. */
 const WRITE_BYTES = 64 * 1024;
 /** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
-const SYNC_BYTES = 32 * 1024 * 1024;
+const SYNC_BYTES = 8 * 1024 * 1024;
 
 /** Of this thread: Node has four threads for such work, of which whatever else the program reads and writes should not wait long. */
 const SYNCS_AT_ONCE = 2;
