@@ -18,7 +18,7 @@ const WRITE_BYTES = 64 * 1024;
 /** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
 const SYNC_BYTES = 8 * 1024 * 1024;
 
-/** Of this thread: Node has four threads for such work, of which whatever else the program reads and writes should not wait long. */
+/** Of this thread: more would only wait in Node's own pool of four, before whatever else the program reads and writes. */
 const SYNCS_AT_ONCE = 2;
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
@@ -27,12 +27,21 @@ const sync = promisify(fs.fdatasync);
 let syncing = 0;
 /** Those that wait for their turn. @type {(() => void)[]} */
 const waiting = [];
+/** One request for small files at a time: each file is open until it is synced. @type {Promise<unknown>} */
+let putting = Promise.resolve();
 
 parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
   /** @type {Answer} */
-  const answer = 'paths' in request ? { files: await putFiles(request) } : await copy(request);
+  const answer = 'paths' in request ? { files: await putInTurn(request) } : await copy(request);
   parentPort?.postMessage({ id, answer });
 });
+
+/** @param {PutRequest & Request} request */
+function putInTurn(request) {
+  const put = putting.then(() => putFiles(request));
+  putting = put.catch(() => undefined);
+  return put;
+}
 
 /**
  * Null for what is not as usual, of which nothing has been done then: no small regular file, or no store that takes it.
@@ -41,7 +50,7 @@ parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */
  */
 function putFiles(request) {
   const put = request.paths.map((path) => putFile(path, request));
-  return Promise.all(put.map((one) => (one !== null && 'temporary' in one ? name(one) : one)));
+  return Promise.all(put.map((one) => (one !== null && 'temporary' in one ? name(one, request) : one)));
 }
 
 /**
@@ -76,12 +85,13 @@ function putFile(path, { blobs, incoming, bytesMax, stop }) {
 /**
  * Whole and synced, then under its name; the name is not durable yet. Nothing stays after a failure.
  * @param {Written} written
+ * @param {Request} request
  * @returns {Promise<PutFile | null>}
  */
-async function name({ bytes, mode, sha256, target, temporary, file }) {
+async function name({ bytes, mode, sha256, target, temporary, file }, { stop }) {
   try {
     try {
-      await syncInTurn(file);
+      await syncInTurn(file, stop);
     } finally {
       fs.closeSync(file);
     }
@@ -94,11 +104,15 @@ async function name({ bytes, mode, sha256, target, temporary, file }) {
   }
 }
 
-/** @param {number} file */
-async function syncInTurn(file) {
+/**
+ * @param {number} file
+ * @param {Int32Array} stop
+ */
+async function syncInTurn(file, stop) {
   if (syncing === SYNCS_AT_ONCE) await /** @type {Promise<void>} */ (new Promise((resolve) => waiting.push(resolve)));
   else syncing += 1;
   try {
+    if (Atomics.load(stop, 0) !== 0) throw new Error('not wanted any more');
     await sync(file);
   } finally {
     const next = waiting.shift();
@@ -187,7 +201,7 @@ async function copy({ source, target, bytes, stop }) {
       unsynced = 0;
       // Others get their turn meanwhile.
       await early;
-      early = sync(target);
+      early = syncInTurn(target, stop);
       early.catch(() => undefined);
     }
     at = 'target';

@@ -23,7 +23,7 @@ export interface PutFile {
   found: FoundFile;
 }
 
-/** All of an open file into another, empty one; a byte more than `bytes` of it at most. */
+/** All of an open file into another, empty one; where it is longer than `bytes`, a little more than that. */
 export interface CopyRequest {
   source: number;
   target: number;
@@ -61,11 +61,14 @@ export const fileThreads = createFileThreads();
 
 function createFileThreads(): FileThreads {
   const threads: Thread[] = [];
+  /** Where the machine allows no more of them. */
+  let notBeforeMs = 0;
   const choose = (): Thread | null => {
     const [least = null] = threads.toSorted((one, other) => one.load() - other.load());
-    if (least?.load() === 0 || threads.length === THREADS) return least;
+    if (least?.load() === 0 || threads.length === THREADS || performance.now() < notBeforeMs) return least;
     const another = startThread((ended) => void threads.splice(threads.indexOf(ended), 1));
     if (another !== null) threads.push(another);
+    else notBeforeMs = performance.now() + limits.fileThreadRetryMs;
     return another ?? least;
   };
   const ask = async (request: PutRequest | CopyRequest, signal: AbortSignal | undefined): Promise<Answer | null> => {

@@ -36,7 +36,7 @@ export interface BlobBatch {
   putFile?(file: number, bytes: number, signal?: AbortSignal): Promise<{ sha256: string } | null>;
   /**
    * Stores small regular files by their paths, where that is the shorter way for many; one answer for each: null for what is not as usual,
-   * and then nothing has been done. No link is followed. Throws the signal's reason, and BuilderError as `putBlob` does.
+   * and of which nothing can be told then. No link is followed. Throws the signal's reason, and BuilderError as `putBlob` does.
    */
   putFiles?(paths: readonly string[], signal?: AbortSignal): Promise<(StoredFile | null)[]>;
   /** Throws BuilderError as `putBlob` does. */

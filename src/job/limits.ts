@@ -102,6 +102,8 @@ export const limits = {
   onePassLengthsMax: 10_000,
   /** Threads of a program for files, each of about 8 MiB; no more than the machine has processors, but for the least of two. */
   fileThreadsMax: 4,
+  /** Where none could be started none is tried for so long: Node keeps something of each try. */
+  fileThreadRetryMs: 10 * SECOND,
   /** A run that left at least so many files has the small ones stored by those threads, so many at a time. */
   threadFilesMin: 64,
   /** Names in a folder store of which a process remembers that they are durable; each takes 200 bytes. */

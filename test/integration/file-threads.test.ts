@@ -61,14 +61,15 @@ if (missing !== null) process.stderr.write(`artifacts without threads cannot be 
       mkdirSync(path, { recursive: true });
       chownSync(path, NOBODY, NOBODY);
     }
-    const { stdout, stderr } = spawnSync(process.execPath, ['-e', PROGRAM, home, store], {
+    const { stdout, stderr, status } = spawnSync(process.execPath, ['-e', PROGRAM, home, store], {
       uid: NOBODY,
       gid: NOBODY,
       encoding: 'utf8',
       timeout: 30_000,
     });
-    expect([stderr, JSON.parse(stdout || 'null')]).toEqual([
+    expect([stderr, status, JSON.parse(stdout || 'null')]).toEqual([
       '',
+      0,
       { thread: expect.stringMatching(/^ERR_WORKER/), artifacts: [SMALL + 1, SMALL + 1], notes: [] },
     ]);
   });

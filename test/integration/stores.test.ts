@@ -344,6 +344,24 @@ function smallFileTests({ store, path }: { store: () => Store; path: string }): 
     expect(await text(await store().getBlob(sha256Of(content)))).toBe(content);
   });
 
+  it('are open a few at a time, however many are asked for', async () => {
+    const count = 8 * limits.threadFilesMin;
+    const paths = Array.from({ length: count }, (_, index) => leave(`many-${index}`, `one of many: ${index}`));
+    const batch = store().openBatch();
+    const openFiles = (): number => readdirSync('/proc/self/fd').length;
+    const before = openFiles();
+    let most = 0;
+    const watch = setInterval(() => {
+      most = Math.max(most, openFiles() - before);
+    }, 1);
+    const groups = Array.from({ length: 8 }, (_, at) => paths.slice(at * limits.threadFilesMin, (at + 1) * limits.threadFilesMin));
+    const answers = await Promise.all(groups.map((group) => batch.putFiles?.(group)));
+    clearInterval(watch);
+    expect(answers.flat().filter((one) => one != null)).toHaveLength(count);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(limits.fileThreadsMax * (limits.threadFilesMin + 2));
+  });
+
   it('are given up with the signal', async () => {
     const batch = store().openBatch();
     await expect(batch.putFiles?.([leave('file', 'given up')], AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
