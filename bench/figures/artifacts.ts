@@ -125,9 +125,10 @@ function builderFolder(made: Made): Contender {
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `collected by the worker's own code, ${AT_ONCE} files at a time; each durable before it is told`,
+    setting: `collected by the worker's own code, ${AT_ONCE} files at a time; each durable before it is told; its threads for files have been started`,
     open: async () => {
       const { material, release } = made();
+      await inFolder(material.folder, 'first', async (folder) => collect(material.small, await openFolderStore(folder)));
       const measure = (): Promise<Values> =>
         inFolder(material.folder, 'store', async (folder) => {
           const store = await openFolderStore(folder);
