@@ -44,7 +44,7 @@ function putInTurn(request) {
 }
 
 /**
- * Null for what is not as usual, of which nothing has been done then: no small regular file, or no store that takes it.
+ * Null for what is not as usual, and is left to others: no small regular file, or no store that takes it.
  * @param {PutRequest & Request} request
  * @returns {Promise<(PutFile | null)[]>}
  */

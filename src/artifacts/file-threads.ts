@@ -37,9 +37,12 @@ export type Copied = { copied: number; sha256: string } | { failed: 'source' | '
 export type Request = (PutRequest | CopyRequest) & { stop: Int32Array };
 export type Answer = { files: (PutFile | null)[] } | Copied;
 
-/** Null where no thread can be had, for a machine may allow no more of them: then it may not be done, or in part. Both throw the signal's reason once it is aborted. */
+/**
+ * Null where no thread can be had, for a machine may allow no more of them, or where it ended: then nothing has been done, or a part. Both
+ * throw the signal's reason once it is aborted.
+ */
 export interface FileThreads {
-  /** One answer for each path: null for what is not as usual, of which nothing has been done. */
+  /** One answer for each path: null for what is not as usual, and is left to others. */
   put(request: PutRequest, signal?: AbortSignal): Promise<(PutFile | null)[] | null>;
   /** Nothing reads or writes either file any more when it settles. */
   copy(request: CopyRequest, signal?: AbortSignal): Promise<Copied | null>;
