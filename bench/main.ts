@@ -7,7 +7,6 @@
  * figure that is void or got worse, 0 otherwise: a goal that is not met is told in the table.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import type { Size } from './figure.ts';
 import { figures } from './figures.ts';
 import { describeMachine } from './machine.ts';
@@ -15,15 +14,14 @@ import { drops, type Kept, keptOf } from './regression.ts';
 import { tableOf } from './report.ts';
 import { measureFigure } from './rounds.ts';
 import { type Summary, summarize } from './summary.ts';
+import { flagsOf } from './support/flags.ts';
 
-const { values } = parseArgs({
-  options: {
-    full: { type: 'boolean', default: false },
-    only: { type: 'string', multiple: true },
-    out: { type: 'string' },
-    check: { type: 'string' },
-    keep: { type: 'string' },
-  },
+const values = flagsOf({
+  full: { type: 'boolean', default: false },
+  only: { type: 'string', multiple: true },
+  out: { type: 'string' },
+  check: { type: 'string' },
+  keep: { type: 'string' },
 });
 const size: Size = values.full ? 'full' : 'short';
 const all = figures(size);

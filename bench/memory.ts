@@ -6,28 +6,25 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { fillHistory, openBenchQueues } from './support/filling.ts';
+import { flagsOf } from './support/flags.ts';
 import { observeRun } from './support/log-observer.ts';
 import { type BenchPool, PLATFORM, startPool } from './support/pool.ts';
 import { flood, paced, scriptOf } from './support/talker.ts';
 
-const { values } = parseArgs({
-  options: {
-    'log-mib': { type: 'string', default: '1024' },
-    observers: { type: 'string', default: '1000' },
-    runs: { type: 'string', default: '100' },
-    'artifact-mib': { type: 'string', default: '1024' },
-    history: { type: 'string', default: '100000' },
-  },
+const values = flagsOf({
+  'log-mib': { type: 'string', default: '1024' },
+  observers: { type: 'string', default: '1000' },
+  runs: { type: 'string', default: '100' },
+  'artifact-mib': { type: 'string', default: '1024' },
+  history: { type: 'string', default: '100000' },
 });
-const [logMib, observers, runs, artifactMib, history] = [
-  values['log-mib'],
-  values.observers,
-  values.runs,
-  values['artifact-mib'],
-  values.history,
-].map(Number) as [number, number, number, number, number];
+const sizes = [values['log-mib'], values.observers, values.runs, values['artifact-mib'], values.history].map(Number);
+if (sizes.some((size) => !Number.isSafeInteger(size) || size < 0)) {
+  process.stderr.write(`bench: expected whole numbers, got ${Object.values(values).join(', ')}\n`);
+  process.exit(2);
+}
+const [logMib, observers, runs, artifactMib, history] = sizes as [number, number, number, number, number];
 const LINE_BYTES = 100;
 const SAMPLE_MS = 250;
 
