@@ -119,7 +119,7 @@ async function* readLog(transport: Transport, id: string, { from, follow, attemp
   // The first, empty batch says that the connection stands.
   yield [];
   try {
-    if (response.body !== null) yield* readRecords(response.body);
+    yield* readRecords(response.body);
   } catch (cause) {
     throw transport.broken(cause);
   }
@@ -132,14 +132,17 @@ async function* readArtifact(
 ): AsyncGenerator<Uint8Array> {
   const response = await transport.send({ path, query: { attempt: attempt?.toString() }, headers: { accept: '*/*' }, signal });
   try {
-    if (response.body !== null) yield* response.body;
+    yield* response.body;
   } catch (cause) {
     throw transport.broken(cause);
   }
 }
 
 async function hasInput(transport: Transport, sha256: string): Promise<boolean> {
-  return (await transport.send({ method: 'HEAD', path: steps('inputs', sha256), accept: 404 })).ok;
+  const answer = await transport.send({ method: 'HEAD', path: steps('inputs', sha256), accept: 404 });
+  // Its connection is free again once the body that it lacks has been read.
+  await answer.text();
+  return answer.ok;
 }
 
 async function putInput(transport: Transport, access: Access, { sha256, bytes, content }: InputBytes): Promise<void> {
@@ -149,7 +152,11 @@ async function putInput(transport: Transport, access: Access, { sha256, bytes, c
     bytes: { content, length: bytes },
     headers: { 'x-content-sha256': sha256 },
   });
-  const stored = parsed(StoredInput, await response.json().catch(() => null), access);
+  const answer: unknown = await response
+    .text()
+    .then(JSON.parse)
+    .catch(() => null);
+  const stored = parsed(StoredInput, answer, access);
   if (stored.sha256 !== sha256) throw new BuilderError('damaged', `expected the server to store ${sha256}, got ${stored.sha256}`);
 }
 

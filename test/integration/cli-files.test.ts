@@ -3,6 +3,8 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { createSmallFiles } from '../../src/cli/small-files.ts';
+import { limits } from '../../src/job/limits.ts';
 import { type CommandOptions, runCommand } from '../support/command-line.ts';
 import { json, type ProtocolServer, problem, RUN_ID, runOf, startProtocolServer } from '../support/protocol-server.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
@@ -103,6 +105,32 @@ describe('download', () => {
     expect(readdirSync(folder.path)).toEqual([]);
   });
 
+  test('streams a large file, and leaves nothing of one that is damaged', async () => {
+    const content = 'x'.repeat(limits.wholeFileBytesMax + 1);
+    await serveArtifacts([
+      { path: 'large', content, mode: 0o755 },
+      { path: 'lie/large', content, sha256: sha256('other') },
+    ]);
+    expect((await runCommand(['download', RUN_ID, 'large', '-o', 'here'], at())).code).toBe(0);
+    expect(readFileSync(`${folder.path}/here/large`, 'utf8')).toBe(content);
+    expect(statSync(`${folder.path}/here/large`).mode & 0o777).toBe(0o755);
+    expect(await runCommand(['download', RUN_ID, 'lie', '-o', 'here'], at())).toMatchObject({ code: 1, stdout: '' });
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/large']);
+  });
+
+  test('puts no file where a folder is, small or large', async () => {
+    await serveArtifacts([
+      { path: 'folder', content: 'b' },
+      { path: 'here/large', content: 'x'.repeat(limits.wholeFileBytesMax + 1) },
+    ]);
+    mkdirSync(`${folder.path}/here/here/large`, { recursive: true });
+    mkdirSync(`${folder.path}/here/folder`);
+    const said = async (path: string) => (await runCommand(['download', RUN_ID, path, '-o', 'here'], at())).stderr;
+    expect(await said('folder')).toMatch(/^builder: expected a file or nothing at .*\/here\/folder, got a folder\n$/);
+    expect(await said('here/large')).toMatch(/^builder: expected a file or nothing at .*\/here\/here\/large, got a folder\n$/);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/folder', '/here', '/here/large']);
+  });
+
   test.each(['../up', '/etc/absolute', 'a/../../up', 'a//b', './a', ''])(
     'refuses the name %j in the list before it writes anything',
     async (path) => {
@@ -117,6 +145,25 @@ describe('download', () => {
       expect(readdirSync(folder.path)).toEqual([]);
     },
   );
+});
+
+describe('small files', () => {
+  test('are placed at once, whole, or left to others without a trace', () => {
+    const small = createSmallFiles();
+    const temporary = `${folder.path}/.part`;
+    const file = { temporary, target: `${folder.path}/file`, mode: 0o640, content: Buffer.from('new') };
+    expect(small.isFree(file.target)).toBe(true);
+    expect(small.place(file)).toBe(true);
+    expect(small.isFree(file.target)).toBe(false);
+    expect(statSync(file.target).mode & 0o777).toBe(0o640);
+    mkdirSync(`${folder.path}/folder`);
+    expect(small.place({ ...file, target: `${folder.path}/folder` })).toBe(false);
+    expect(small.place({ ...file, temporary: `${folder.path}/none/.part` })).toBe(false);
+    writeFileSync(temporary, 'of somebody');
+    expect(small.place(file)).toBe(false);
+    expect(readFileSync(temporary, 'utf8')).toBe('of somebody');
+    expect(filesBelow(folder.path)).toEqual(['/.part', '/file', '/folder']);
+  });
 });
 
 describe('download into a folder that is in use', () => {

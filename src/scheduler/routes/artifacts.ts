@@ -1,10 +1,12 @@
 /** Artifacts: the list of a run, and the bytes of one, with ranges; served so that no browser runs them. */
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { readManifest } from '../../artifacts/manifest.ts';
-import type { ByteRange } from '../../artifacts/store.ts';
+import type { ByteRange, Store } from '../../artifacts/store.ts';
 import type { Artifact } from '../../job/artifact.ts';
-import { readRecord } from '../../queue/records.ts';
+import { limits } from '../../job/limits.ts';
+import { readClaimed } from '../../queue/records.ts';
 import { resolveRunId } from '../../queue/view.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { parse } from '../parse.ts';
@@ -44,16 +46,14 @@ async function findArtifacts(
   { name, attempt }: z.infer<typeof Query> & { name: string },
 ): Promise<Map<string, Artifact>> {
   const id = await resolveRunId(queues, name);
-  const record = await readRecord(queues.redis, id);
-  const number = attempt ?? record?.result?.attempt;
-  const claim = attempt === undefined ? record?.result?.claim : record?.attempts.find((one) => one.number === attempt)?.claim;
-  if (number === undefined || claim == null) return new Map();
-  const key = `${id}/${number}-${claim}/${attempt === undefined ? 'counts' : 'asked'}`;
+  const claimed = await readClaimed(queues.redis, id, attempt);
+  if (claimed === null) return new Map();
+  const key = `${id}/${claimed.attempt}-${claimed.claim}/${attempt === undefined ? 'counts' : 'asked'}`;
   const known = kept.get(key);
   if (known !== undefined) return known;
-  const manifest = await readManifest(store, id, number, claim);
+  const manifest = await readManifest(store, id, claimed.attempt, claimed.claim);
   // The run ended without its worker, which came back with files later: they are no part of the result.
-  if (attempt === undefined && manifest?.outcome !== record?.result?.outcome) return new Map();
+  if (attempt === undefined && manifest?.outcome !== claimed.outcome) return new Map();
   const byPath = new Map(manifest?.artifacts.map((artifact) => [artifact.path, artifact]));
   if (manifest !== null) kept.set(key, byPath);
   for (const oldest of kept.keys()) if (kept.size > MANIFESTS_KEPT) kept.delete(oldest);
@@ -87,7 +87,13 @@ async function sendArtifact(
   reply.header('content-length', bytes);
   if (range !== null) reply.status(206).header('content-range', `bytes ${range.start}-${range.end}/${artifact.bytes}`);
   if (request.method === 'HEAD') return reply.send();
-  return reply.send(await store.getBlob(artifact.sha256, range ?? undefined));
+  return reply.send(await contentOf(store, artifact, range));
+}
+
+/** A small one from memory: a stream costs the server more than all the rest of such a request. */
+async function contentOf(store: Store, { sha256, bytes }: Artifact, range: ByteRange | null): Promise<Buffer | Readable> {
+  const whole = range === null && bytes <= limits.wholeFileBytesMax ? await store.getWholeBlob?.(sha256, bytes) : null;
+  return whole ?? store.getBlob(sha256, range ?? undefined);
 }
 
 function isUnchanged(ifNoneMatch: string | undefined, etag: string): boolean {
