@@ -83,6 +83,9 @@ export function createClient(access: Access) {
       (await read(ArtifactList, { path: `${steps('runs', id)}/artifacts`, query: { attempt: attempt?.toString() } })).artifacts,
     artifact: (id: string, artifact: Artifact, o: { attempt: number | undefined; signal: AbortSignal }) =>
       readArtifact(transport, `${steps('runs', id)}/artifacts/${steps(...artifact.path.split('/'))}`, o),
+    /** Null where they cannot be had together; throws nothing. Whether they are as announced is not looked at. */
+    contents: (id: string, first: number, artifacts: Artifact[], o: { attempt: number | undefined; signal: AbortSignal }) =>
+      readContents(transport, `${steps('runs', id)}/artifacts`, { first, artifacts, ...o }),
 
     hasInput: (sha256: string) => hasInput(transport, sha256),
     putInput: ({ sha256, bytes, content }: InputBytes) => putInput(transport, access, { sha256, bytes, content }),
@@ -136,6 +139,32 @@ async function* readArtifact(
   } catch (cause) {
     throw transport.broken(cause);
   }
+}
+
+interface Together {
+  /** Their position in the list. */
+  first: number;
+  artifacts: Artifact[];
+  attempt: number | undefined;
+  signal: AbortSignal;
+}
+
+async function readContents(transport: Transport, path: string, { first, artifacts, attempt, signal }: Together): Promise<Buffer | null> {
+  const bytes = artifacts.reduce((sum, artifact) => sum + artifact.bytes, 0);
+  const query = { contents: `${first}-${first + artifacts.length - 1}`, attempt: attempt?.toString() };
+  const chunks: Uint8Array[] = [];
+  let received = 0;
+  try {
+    const response = await transport.send({ path, query, headers: { accept: 'application/octet-stream' }, signal });
+    for await (const chunk of response.body) {
+      chunks.push(chunk);
+      received += chunk.length;
+      if (received > bytes) return null;
+    }
+  } catch {
+    return null;
+  }
+  return received === bytes ? Buffer.concat(chunks) : null;
 }
 
 async function hasInput(transport: Transport, sha256: string): Promise<boolean> {

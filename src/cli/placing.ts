@@ -10,9 +10,11 @@ import { makeFolder as makeFolders } from '../service/make-folder.ts';
 import { visible } from './output.ts';
 import { createSmallFiles, type SmallFiles } from './small-files.ts';
 
+type Content = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
 export interface Placing {
   /** Writes one file whole or not at all; throws `damaged` where its bytes are not as announced, and `conflict` where it may not lie. */
-  place(artifact: Artifact, content: AsyncIterable<Uint8Array>): Promise<void>;
+  place(artifact: Artifact, content: Content): Promise<void>;
   /** Takes back the folders that were made and hold nothing. */
   tidy(): Promise<void>;
 }
@@ -53,7 +55,7 @@ interface PlaceFile {
   folder: string;
   target: string;
   artifact: Artifact;
-  content: AsyncIterable<Uint8Array>;
+  content: Content;
   small: SmallFiles;
 }
 
@@ -76,7 +78,7 @@ interface Writing {
   target: string;
   mode: number;
   artifact: Artifact;
-  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  chunks: Content;
 }
 
 async function writeAlong({ temporary, target, mode, artifact, chunks }: Writing): Promise<void> {
@@ -104,7 +106,7 @@ async function writeAlong({ temporary, target, mode, artifact, chunks }: Writing
 }
 
 /** The chunks as they come; throws `damaged` at the first byte too many or, at the end, where bytes or digest differ. */
-async function* checked(artifact: Artifact, content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+async function* checked(artifact: Artifact, content: Content): AsyncGenerator<Uint8Array, void> {
   const hash = createHash('sha256');
   let bytes = 0;
   for await (const chunk of content) {

@@ -2,10 +2,11 @@
 
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createSmallFiles } from '../../src/cli/small-files.ts';
 import { limits } from '../../src/job/limits.ts';
-import { type CommandOptions, runCommand } from '../support/command-line.ts';
+import { type CommandOptions, runCommand, type StartedCommand, startCommand } from '../support/command-line.ts';
 import { json, type ProtocolServer, problem, RUN_ID, runOf, startProtocolServer } from '../support/protocol-server.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
 
@@ -145,6 +146,80 @@ describe('download', () => {
       expect(readdirSync(folder.path)).toEqual([]);
     },
   );
+});
+
+/** A server that also gives rows of artifacts; `together` may lie about them. */
+async function serveRows(files: Served[], together: (row: Served[], response: ServerResponse) => void): Promise<void> {
+  server = await startProtocolServer((asked, response) => {
+    const path = decodeURIComponent(asked.path.replace(`runs/${RUN_ID}/artifacts`, '').slice(1));
+    const row = asked.query.get('contents')?.split('-').map(Number);
+    if (row !== undefined) return together(files.slice(row[0], (row[1] ?? 0) + 1), response);
+    if (path === '') return json(response, { artifacts: files.map(listed) });
+    response.end(files.find((one) => one.path === path)?.content);
+  });
+}
+
+/** In the order in which they came, without the list itself. */
+function requests(): string[] {
+  return (server?.asked ?? []).slice(1).map(({ path, query }) => query.get('contents') ?? path.replace(`runs/${RUN_ID}/artifacts/`, ''));
+}
+
+function answerRow(row: Served[], response: ServerResponse): void {
+  response.end(row.map(({ content }) => content).join(''));
+}
+
+describe('download of many small files', () => {
+  const many = (count: number): Served[] => Array.from({ length: count }, (_, n) => ({ path: `out/${n}`, content: `content ${n}` }));
+
+  test('asks for those together that follow each other, as many as fit', async () => {
+    const files = many(600);
+    for (const n of [10, 11]) files[n] = { ...(files[n] as Served), input: 'unchanged' };
+    files[400] = { path: 'out/400', content: 'x'.repeat(limits.wholeFileBytesMax) };
+    await serveRows(files, answerRow);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran).toMatchObject({ code: 0, stderr: 'left out 2 unchanged inputs; name a path, or . for all\n' });
+    expect(requests().sort()).toEqual(['0-9', '12-267', '268-399', '401-599', 'out/400']);
+    expect(readdirSync(`${folder.path}/here/out`).length).toBe(598);
+    for (const n of [0, 9, 12, 267, 268, 400, 599]) {
+      expect(readFileSync(`${folder.path}/here/out/${n}`, 'utf8')).toBe(files[n]?.content);
+    }
+  });
+
+  test.each<[string, (row: Served[], response: ServerResponse) => void, string[]]>([
+    ['are refused together', (_, response) => problem(response, 422, 'usage', 'no such query'), ['out/0', 'out/1', 'out/2']],
+    ['come short', (_, response) => void response.end('content 0content 1'), ['out/0', 'out/1', 'out/2']],
+    [
+      'break off',
+      (_, response) => void response.writeHead(200, { 'content-length': 27 }).write('x', () => response.destroy()),
+      ['out/0', 'out/1', 'out/2'],
+    ],
+    ['come with one damaged', (_, response) => void response.end('content 0CONTENT 1content 2'), ['out/1']],
+  ])('asks for each that is missing where they %s', async (_, together, alone) => {
+    await serveRows(many(3), together);
+    expect((await runCommand(['download', RUN_ID, '-o', 'here'], at())).code).toBe(0);
+    expect(requests()).toEqual(['0-2', ...alone]);
+    for (const n of [0, 1, 2]) expect(readFileSync(`${folder.path}/here/out/${n}`, 'utf8')).toBe(`content ${n}`);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/out', '/out/0', '/out/1', '/out/2']);
+  });
+
+  test('tells of one that is damaged both ways, and keeps it not', async () => {
+    const files = many(3);
+    files[1] = { path: 'out/1', content: 'content 1', sha256: sha256('other') };
+    await serveRows(files, answerRow);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toMatch(/^builder: expected out\/1 to be .*; it was not kept\n$/);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/out', '/out/0']);
+  });
+
+  test('ends at Ctrl-C with nothing unfinished left', async () => {
+    let command: StartedCommand | undefined;
+    await serveRows(many(3), (_, response) => response.write('content 0cont', () => command?.interrupt()));
+    command = startCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(await command.done).toEqual({ code: 130, stdout: '', stderr: 'interrupted; unfinished files were removed\n' });
+    expect(requests()).toEqual(['0-2']);
+    expect(readdirSync(folder.path)).toEqual([]);
+  });
 });
 
 describe('small files', () => {

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { writeManifest } from '../../src/artifacts/manifest.ts';
 import type { Artifact, Manifest } from '../../src/job/artifact.ts';
+import { limits } from '../../src/job/limits.ts';
 import type { RunResult } from '../../src/job/run.ts';
 import { sha256Of } from '../support/contents.ts';
 import { type Asking, ask } from '../support/http.ts';
@@ -122,5 +123,38 @@ describe('bytes', () => {
     const stats = await server.queues.redis.info('commandstats');
     const calls = (name: string) => Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
     expect({ exists: calls('exists'), hget: calls('hget'), hgetall: calls('hgetall') }).toEqual({ exists: 5, hget: 5, hgetall: 0 });
+  });
+
+  it('of small artifacts come together, by their positions in the list', async () => {
+    const { id } = (await post('/runs', RUN)).json;
+    const attempt = await beginAttempt(server, id);
+    const put = async (path: string, content: Buffer, bytes = content.length): Promise<Artifact> => {
+      const sha256 = sha256Of(content);
+      await server.store.putBlob({ sha256, bytes: content.length, open: () => Readable.from([content]) });
+      return { path, bytes, mode: 0o644, sha256, input: null, sameAs: null };
+    };
+    const small = await Promise.all(['one', '', 'three'].map((text) => put(`of ${text}`, Buffer.from(text))));
+    const large = await put('large', randomBytes(limits.wholeFileBytesMax));
+    const gone = { ...large, path: 'gone', bytes: 1, sha256: sha256Of('gone') };
+    const many = Array.from({ length: limits.filesTogetherMax + 1 }, (_, n) => ({ ...gone, path: `many/${n}`, bytes: 0 }));
+    const artifacts = [...small, large, gone, await put('longer', Buffer.from('longer'), 5), ...many];
+    const result = await attempt.end({ artifactCount: artifacts.length });
+    await writeManifest(server.store, manifestOf(attempt, result, artifacts));
+    const get = (contents: string, more = '') => api(`/runs/${id}/artifacts?contents=${contents}${more}`);
+    expect(await get('0-2')).toMatchObject({
+      status: 200,
+      text: 'onethree',
+      headers: { 'content-length': '8', 'content-type': 'application/octet-stream', 'x-content-type-options': 'nosniff' },
+    });
+    expect(await get('2-2', '&attempt=1')).toMatchObject({ status: 200, text: 'three' });
+    expect((await get('3-3')).status).toBe(200);
+    expect((await get('3-4')).json).toMatchObject({ status: 422, code: 'invalid-value' });
+    expect((await get('4-4')).json).toMatchObject({ status: 404, code: 'not-found' });
+    expect((await get('5-5')).json).toMatchObject({ status: 500, code: 'damaged' });
+    const last = artifacts.length - 1;
+    for (const row of [`6-${last}`, `${last}-${last + 1}`, '2-1', '2-0', '-1', '1-', 'x', '1-2-3']) {
+      expect([row, (await get(row)).json]).toEqual([row, expect.objectContaining({ status: 422 })]);
+    }
+    expect((await get('0-0', '&attempt=2')).status).toBe(422);
   });
 });

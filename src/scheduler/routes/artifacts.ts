@@ -8,11 +8,19 @@ import type { Artifact } from '../../job/artifact.ts';
 import { limits } from '../../job/limits.ts';
 import { readClaimed } from '../../queue/records.ts';
 import { resolveRunId } from '../../queue/view.ts';
+import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { parse } from '../parse.ts';
 import type { ServerContext } from '../server-context.ts';
 
 const Query = z.strictObject({ attempt: z.coerce.number().int().min(1).optional() });
+/** Positions in the list, the last inclusive. */
+const ListQuery = Query.extend({
+  contents: z
+    .string()
+    .regex(/^\d{1,6}-\d{1,6}$/, 'expected FIRST-LAST')
+    .optional(),
+});
 
 type ByPath = { Params: { id: string; '*': string } };
 
@@ -22,9 +30,11 @@ const MANIFESTS_KEPT = 16;
 export function artifactRoutes(app: FastifyInstance, context: ServerContext): void {
   const manifests = new Map<string, Map<string, Artifact>>();
   const artifactsOf = (id: string, query: unknown) => findArtifacts(context, manifests, { name: id, ...parse(Query, query) });
-  app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request) => ({
-    artifacts: [...(await artifactsOf(request.params.id, request.query)).values()],
-  }));
+  app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request, reply) => {
+    const { contents, ...query } = parse(ListQuery, request.query);
+    const artifacts = [...(await artifactsOf(request.params.id, query)).values()];
+    return contents === undefined ? { artifacts } : sendTogether(context.store, reply, rowOf(artifacts, contents));
+  });
   app.route<ByPath>({
     method: ['GET', 'HEAD'],
     url: '/runs/:id/artifacts/*',
@@ -94,6 +104,44 @@ async function sendArtifact(
 async function contentOf(store: Store, { sha256, bytes }: Artifact, range: ByteRange | null): Promise<Buffer | Readable> {
   const whole = range === null && bytes <= limits.wholeFileBytesMax ? await store.getWholeBlob?.(sha256, bytes) : null;
   return whole ?? store.getBlob(sha256, range ?? undefined);
+}
+
+/** Throws `invalid-value` for a row that is not all in the list, or has more than one answer may. */
+function rowOf(artifacts: Artifact[], contents: string): Artifact[] {
+  const [first = 0, last = 0] = contents.split('-').map(Number);
+  const row = artifacts.slice(first, last + 1);
+  const bytes = row.reduce((sum, artifact) => sum + artifact.bytes, 0);
+  const fits = row.length <= limits.filesTogetherMax && bytes <= limits.wholeFileBytesMax;
+  if (row.length > 0 && row.length === last - first + 1 && fits) return row;
+  const most = `${limits.filesTogetherMax} of the run's artifacts, of ${limits.wholeFileBytesMax} bytes together`;
+  throw new BuilderError('invalid-value', `expected at most ${most}, got contents=${contents}`);
+}
+
+/** The bytes of small artifacts, one behind the other: the list tells how many each has. */
+async function sendTogether(store: Store, reply: FastifyReply, artifacts: Artifact[]): Promise<FastifyReply> {
+  const contents = await eachAtOnce(artifacts, limits.filesAtOnce, (artifact) => wholeOf(store, artifact));
+  reply.headers({ 'cache-control': 'private, no-cache', 'content-type': 'application/octet-stream' });
+  return reply.send(Buffer.concat(contents));
+}
+
+/** Throws `damaged` where it has another length: each would be taken for a part of its neighbours. */
+async function wholeOf(store: Store, { sha256, bytes }: Artifact): Promise<Buffer> {
+  const content =
+    store.getWholeBlob === undefined ? await readAtMost(await store.getBlob(sha256), bytes) : await store.getWholeBlob(sha256, bytes);
+  if (content?.length === bytes) return content;
+  throw new BuilderError('damaged', `expected a blob of ${bytes} bytes at ${sha256}, got another length`);
+}
+
+/** All of it, or a little more than so many bytes. */
+async function readAtMost(stream: Readable, bytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let taken = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    taken += chunk.length;
+    if (taken > bytes) break;
+  }
+  return Buffer.concat(chunks);
 }
 
 function isUnchanged(ifNoneMatch: string | undefined, etag: string): boolean {
