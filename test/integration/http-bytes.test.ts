@@ -156,5 +156,13 @@ describe('bytes', () => {
       expect([row, (await get(row)).json]).toEqual([row, expect.objectContaining({ status: 422 })]);
     }
     expect((await get('0-0', '&attempt=2')).status).toBe(422);
+
+    // As from a store that gives streams alone.
+    const { getWholeBlob } = server.store;
+    delete server.store.getWholeBlob;
+    expect(await get('0-2')).toMatchObject({ status: 200, text: 'onethree' });
+    expect((await get('4-4')).status).toBe(404);
+    expect((await get('5-5')).status).toBe(500);
+    Object.assign(server.store, { getWholeBlob });
   });
 });
