@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createSmallFiles } from '../../src/cli/small-files.ts';
 import { limits } from '../../src/job/limits.ts';
 import { type CommandOptions, runCommand, type StartedCommand, startCommand } from '../support/command-line.ts';
@@ -223,6 +223,25 @@ describe('download of many small files', () => {
 });
 
 describe('small files', () => {
+  test('are written with others waiting where the folder is slow', async () => {
+    const slow = jest.replaceProperty(limits as { placingMsMax: number }, 'placingMsMax', -1);
+    expect(createSmallFiles().isFree(`${folder.path}/none`)).toBe(false);
+    await serveRows(
+      [
+        { path: 'a', content: 'a', mode: 0o750 },
+        { path: 'b/b', content: 'b' },
+      ],
+      answerRow,
+    );
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    slow.restore();
+    expect(ran.code).toBe(0);
+    expect(requests()).toEqual(['0-1']);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/a', '/b', '/b/b']);
+    expect(readFileSync(`${folder.path}/here/b/b`, 'utf8')).toBe('b');
+    expect(statSync(`${folder.path}/here/a`).mode & 0o777).toBe(0o750);
+  });
+
   test('are placed at once, whole, or left to others without a trace', () => {
     const small = createSmallFiles();
     const temporary = `${folder.path}/.part`;
