@@ -12,6 +12,7 @@ import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from 
 import { type Copying, copyHashed, createKnownLengths } from './one-pass.ts';
 import { PIECE_BYTES, writePieces } from './piece-writer.ts';
 import { BLOB_FOLDER, BLOB_FOLDERS, type BlobSource, type ByteRange, blobKey, type Store, type StoredFile } from './store.ts';
+import { readWhole } from './whole-file.ts';
 
 const READ_BYTES = 256 * 1024;
 
@@ -83,6 +84,7 @@ export async function openFolderStore(path: string): Promise<Store> {
       if (file === null) throw new BuilderError('not-found', `expected a known blob, got ${sha256}`);
       return readRange(file, range);
     },
+    getWholeBlob: (sha256, bytes) => guard(wholeBlob(root, sha256, bytes)),
     putDocument: async (key, content) => {
       checkDocumentKey(key);
       await files.write(key, content);
@@ -171,6 +173,13 @@ async function* inPieces(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, 
     [parts, bytes] = [[], 0];
   }
   if (bytes > 0) yield Buffer.concat(parts);
+}
+
+async function wholeBlob(root: string, sha256: string, bytes: number): Promise<Buffer | null> {
+  checkDigest(sha256);
+  const found = await orNull(root, () => readWhole(join(root, blobKey(sha256)), bytes));
+  if (found === null) throw new BuilderError('not-found', `expected a known blob, got ${sha256}`);
+  return found.content;
 }
 
 async function readRange(file: FileHandle, range: ByteRange | undefined): Promise<Readable> {

@@ -58,6 +58,11 @@ export interface Store {
   /** Opens a blob for reading; throws BuilderError `not-found` or `range-not-satisfiable`. The reader checks the digest where it matters. */
   getBlob(sha256: string, range?: ByteRange): Promise<Readable>;
   /**
+   * All of a blob of at most limits.wholeFileBytesMax, where that is the shorter way to it; null where it has not exactly so many bytes.
+   * Throws as `getBlob` does.
+   */
+  getWholeBlob?(sha256: string, bytes: number): Promise<Buffer | null>;
+  /**
    * Writes a small document (a manifest, a piece of log) at a key such as `runs/<run>/…`; replaces a former one atomically.
    * No key may go on below another (`a/b` and `a/b/c`).
    */

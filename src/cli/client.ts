@@ -83,6 +83,9 @@ export function createClient(access: Access) {
       (await read(ArtifactList, { path: `${steps('runs', id)}/artifacts`, query: { attempt: attempt?.toString() } })).artifacts,
     artifact: (id: string, artifact: Artifact, o: { attempt: number | undefined; signal: AbortSignal }) =>
       readArtifact(transport, `${steps('runs', id)}/artifacts/${steps(...artifact.path.split('/'))}`, o),
+    /** Null where they cannot be had together; throws nothing. Whether they are as announced is not looked at. */
+    contents: (id: string, first: number, artifacts: Artifact[], o: { attempt: number | undefined; signal: AbortSignal }) =>
+      readContents(transport, `${steps('runs', id)}/artifacts`, { first, artifacts, ...o }),
 
     hasInput: (sha256: string) => hasInput(transport, sha256),
     putInput: ({ sha256, bytes, content }: InputBytes) => putInput(transport, access, { sha256, bytes, content }),
@@ -119,7 +122,7 @@ async function* readLog(transport: Transport, id: string, { from, follow, attemp
   // The first, empty batch says that the connection stands.
   yield [];
   try {
-    if (response.body !== null) yield* readRecords(response.body);
+    yield* readRecords(response.body);
   } catch (cause) {
     throw transport.broken(cause);
   }
@@ -132,14 +135,43 @@ async function* readArtifact(
 ): AsyncGenerator<Uint8Array> {
   const response = await transport.send({ path, query: { attempt: attempt?.toString() }, headers: { accept: '*/*' }, signal });
   try {
-    if (response.body !== null) yield* response.body;
+    yield* response.body;
   } catch (cause) {
     throw transport.broken(cause);
   }
 }
 
+interface Together {
+  /** Their position in the list. */
+  first: number;
+  artifacts: Artifact[];
+  attempt: number | undefined;
+  signal: AbortSignal;
+}
+
+async function readContents(transport: Transport, path: string, { first, artifacts, attempt, signal }: Together): Promise<Buffer | null> {
+  const bytes = artifacts.reduce((sum, artifact) => sum + artifact.bytes, 0);
+  const query = { contents: `${first}-${first + artifacts.length - 1}`, attempt: attempt?.toString() };
+  const chunks: Uint8Array[] = [];
+  let received = 0;
+  try {
+    const response = await transport.send({ path, query, headers: { accept: 'application/octet-stream' }, signal });
+    for await (const chunk of response.body) {
+      chunks.push(chunk);
+      received += chunk.length;
+      if (received > bytes) return null;
+    }
+  } catch {
+    return null;
+  }
+  return received === bytes ? Buffer.concat(chunks) : null;
+}
+
 async function hasInput(transport: Transport, sha256: string): Promise<boolean> {
-  return (await transport.send({ method: 'HEAD', path: steps('inputs', sha256), accept: 404 })).ok;
+  const answer = await transport.send({ method: 'HEAD', path: steps('inputs', sha256), accept: 404 });
+  // Its connection is free again once the body that it lacks has been read.
+  await answer.text();
+  return answer.ok;
 }
 
 async function putInput(transport: Transport, access: Access, { sha256, bytes, content }: InputBytes): Promise<void> {
@@ -149,7 +181,11 @@ async function putInput(transport: Transport, access: Access, { sha256, bytes, c
     bytes: { content, length: bytes },
     headers: { 'x-content-sha256': sha256 },
   });
-  const stored = parsed(StoredInput, await response.json().catch(() => null), access);
+  const answer: unknown = await response
+    .text()
+    .then(JSON.parse)
+    .catch(() => null);
+  const stored = parsed(StoredInput, answer, access);
   if (stored.sha256 !== sha256) throw new BuilderError('damaged', `expected the server to store ${sha256}, got ${stored.sha256}`);
 }
 

@@ -4,7 +4,7 @@ import { Problem } from '../job/api.ts';
 import { limits } from '../job/limits.ts';
 import { BuilderError, CATALOGUE, type ErrorCode, oneLine } from '../service/errors.ts';
 import type { Access } from './client-config.ts';
-import { type RequestOptions, requestOnce } from './http-request.ts';
+import { type Answer, type RequestOptions, requestOnce } from './http-request.ts';
 
 export interface Call {
   method?: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
@@ -25,14 +25,14 @@ export interface Transport {
   /** The answer's body, parsed; `null` for an empty one. Gives up after limits.clientAnswerMsMax. */
   json(call: Call): Promise<unknown>;
   /** The answer with its body unread, without a bound in time; throws unless it is a success. */
-  send(call: Call): Promise<Response>;
+  send(call: Call): Promise<Answer>;
   /** What went wrong while an answer's body was read, in one line. */
   broken(cause: unknown): BuilderError;
 }
 
 export function createTransport(access: Access): Transport {
   const broken = (cause: unknown): BuilderError => unreachable(access, cause);
-  const send = async (call: Call): Promise<Response> => {
+  const send = async (call: Call): Promise<Answer> => {
     const response = await request(access, call);
     if (!response.ok && response.status !== call.accept) throw await problemOf(access, response);
     return response;
@@ -56,7 +56,7 @@ export function steps(...parts: string[]): string {
   return parts.map(encodeURIComponent).join('/');
 }
 
-async function request(access: Access, call: Call): Promise<Response> {
+async function request(access: Access, call: Call): Promise<Answer> {
   const url = new URL(`${access.server}/api/v1/${call.path}`);
   for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, value);
   const headers: Record<string, string> = { accept: 'application/json', ...call.headers };
@@ -93,7 +93,7 @@ function unreachable({ server }: Access, thrown: unknown): BuilderError {
 }
 
 /** The server's own words where it is builder's; of anything else its status. */
-async function problemOf(access: Access, response: Response): Promise<BuilderError> {
+async function problemOf(access: Access, response: Answer): Promise<BuilderError> {
   const text = await response.text().catch(() => '');
   if (response.status === 401) return new BuilderError('unauthorized', unauthorized(access));
   const problem = Problem.safeParse(tryJson(text));

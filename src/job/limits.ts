@@ -97,6 +97,10 @@ export const limits = {
   filesAtOnce: 8,
   /** A file of at most so much is read whole, and sent from memory: with limits.filesAtOnce of them, little of it. */
   wholeFileBytesMax: 1 * MIB,
+  /** Artifacts whose bytes are asked for in one request; together they have at most wholeFileBytesMax, since the server holds them in memory. */
+  filesTogetherMax: 256,
+  /** Small files are placed without a wait while each look and each file takes no longer on average: a local disk is ten times as fast. */
+  placingMsMax: 1,
   /** A file of at least so much is stored while it is hashed, where the store can and no artifact of its length came before: so many are remembered. */
   onePassBytesMin: 8 * MIB,
   onePassLengthsMax: 10_000,

@@ -183,6 +183,23 @@ export async function readRecord(redis: Redis, id: string): Promise<RunRecord | 
   return parseRecord(id, await redis.hgetall(keys.run(id)));
 }
 
+/** What artifacts of a run are asked for by: the attempt that counts, or another. */
+export interface ClaimedAttempt {
+  attempt: number;
+  claim: string;
+  /** Of the run; null where an attempt was asked for by its number. */
+  outcome: RunResult['outcome'] | null;
+}
+
+/** The attempt of this number, or without one that of the run's result; null where there is none. One field: files are asked for by the thousand. */
+export async function readClaimed(redis: Redis, id: string, number?: number): Promise<ClaimedAttempt | null> {
+  const text = await redis.hget(keys.run(id), number === undefined ? 'result' : `a${number}`);
+  if (text === null) return null;
+  if (number !== undefined) return { attempt: number, claim: AttemptStart.parse(JSON.parse(text)).claim, outcome: null };
+  const { attempt, claim, outcome } = RunResult.parse(JSON.parse(text));
+  return claim === null ? null : { attempt, claim, outcome };
+}
+
 /** Whether a worker holds a run whose newest attempt is this one, and open: a dead one's lock lives on for limits.lockDurationMs. */
 export async function isAttemptHeld(redis: Redis, record: RunRecord, claim: string): Promise<boolean> {
   const { spec, attempts, result } = record;

@@ -65,7 +65,12 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
     },
   },
   '/api/v1/runs/{id}/artifacts': {
-    get: { summary: 'Artifacts of a run', scope: 'read', answer: api.ArtifactList, query: ['attempt'] },
+    get: {
+      summary: 'Artifacts of a run; with `contents=FIRST-LAST` the bytes of those at these positions of the list, one behind the other',
+      scope: 'read',
+      answer: api.ArtifactList,
+      query: ['attempt', 'contents'],
+    },
   },
   '/api/v1/runs/{id}/artifacts/{path}': {
     get: { summary: 'Bytes of an artifact; ranges, `ETag` is the digest', scope: 'read', query: ['attempt'] },

@@ -2,8 +2,11 @@
 
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { type CommandOptions, runCommand } from '../support/command-line.ts';
+import type { ServerResponse } from 'node:http';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { createSmallFiles } from '../../src/cli/small-files.ts';
+import { limits } from '../../src/job/limits.ts';
+import { type CommandOptions, runCommand, type StartedCommand, startCommand } from '../support/command-line.ts';
 import { json, type ProtocolServer, problem, RUN_ID, runOf, startProtocolServer } from '../support/protocol-server.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
 
@@ -103,6 +106,32 @@ describe('download', () => {
     expect(readdirSync(folder.path)).toEqual([]);
   });
 
+  test('streams a large file, and leaves nothing of one that is damaged', async () => {
+    const content = 'x'.repeat(limits.wholeFileBytesMax + 1);
+    await serveArtifacts([
+      { path: 'large', content, mode: 0o755 },
+      { path: 'lie/large', content, sha256: sha256('other') },
+    ]);
+    expect((await runCommand(['download', RUN_ID, 'large', '-o', 'here'], at())).code).toBe(0);
+    expect(readFileSync(`${folder.path}/here/large`, 'utf8')).toBe(content);
+    expect(statSync(`${folder.path}/here/large`).mode & 0o777).toBe(0o755);
+    expect(await runCommand(['download', RUN_ID, 'lie', '-o', 'here'], at())).toMatchObject({ code: 1, stdout: '' });
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/large']);
+  });
+
+  test('puts no file where a folder is, small or large', async () => {
+    await serveArtifacts([
+      { path: 'folder', content: 'b' },
+      { path: 'here/large', content: 'x'.repeat(limits.wholeFileBytesMax + 1) },
+    ]);
+    mkdirSync(`${folder.path}/here/here/large`, { recursive: true });
+    mkdirSync(`${folder.path}/here/folder`);
+    const said = async (path: string) => (await runCommand(['download', RUN_ID, path, '-o', 'here'], at())).stderr;
+    expect(await said('folder')).toMatch(/^builder: expected a file or nothing at .*\/here\/folder, got a folder\n$/);
+    expect(await said('here/large')).toMatch(/^builder: expected a file or nothing at .*\/here\/here\/large, got a folder\n$/);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/folder', '/here', '/here/large']);
+  });
+
   test.each(['../up', '/etc/absolute', 'a/../../up', 'a//b', './a', ''])(
     'refuses the name %j in the list before it writes anything',
     async (path) => {
@@ -117,6 +146,118 @@ describe('download', () => {
       expect(readdirSync(folder.path)).toEqual([]);
     },
   );
+});
+
+/** A server that also gives rows of artifacts; `together` may lie about them. */
+async function serveRows(files: Served[], together: (row: Served[], response: ServerResponse) => void): Promise<void> {
+  server = await startProtocolServer((asked, response) => {
+    const path = decodeURIComponent(asked.path.replace(`runs/${RUN_ID}/artifacts`, '').slice(1));
+    const row = asked.query.get('contents')?.split('-').map(Number);
+    if (row !== undefined) return together(files.slice(row[0], (row[1] ?? 0) + 1), response);
+    if (path === '') return json(response, { artifacts: files.map(listed) });
+    response.end(files.find((one) => one.path === path)?.content);
+  });
+}
+
+/** In the order in which they came, without the list itself. */
+function requests(): string[] {
+  return (server?.asked ?? []).slice(1).map(({ path, query }) => query.get('contents') ?? path.replace(`runs/${RUN_ID}/artifacts/`, ''));
+}
+
+function answerRow(row: Served[], response: ServerResponse): void {
+  response.end(row.map(({ content }) => content).join(''));
+}
+
+describe('download of many small files', () => {
+  const many = (count: number): Served[] => Array.from({ length: count }, (_, n) => ({ path: `out/${n}`, content: `content ${n}` }));
+
+  test('asks for those together that follow each other, as many as fit', async () => {
+    const files = many(600);
+    for (const n of [10, 11]) files[n] = { ...(files[n] as Served), input: 'unchanged' };
+    files[400] = { path: 'out/400', content: 'x'.repeat(limits.wholeFileBytesMax) };
+    await serveRows(files, answerRow);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran).toMatchObject({ code: 0, stderr: 'left out 2 unchanged inputs; name a path, or . for all\n' });
+    expect(requests().sort()).toEqual(['0-9', '12-267', '268-399', '401-599', 'out/400']);
+    expect(readdirSync(`${folder.path}/here/out`).length).toBe(598);
+    for (const n of [0, 9, 12, 267, 268, 400, 599]) {
+      expect(readFileSync(`${folder.path}/here/out/${n}`, 'utf8')).toBe(files[n]?.content);
+    }
+  });
+
+  test.each<[string, (row: Served[], response: ServerResponse) => void, string[]]>([
+    ['are refused together', (_, response) => problem(response, 422, 'usage', 'no such query'), ['out/0', 'out/1', 'out/2']],
+    ['come short', (_, response) => void response.end('content 0content 1'), ['out/0', 'out/1', 'out/2']],
+    [
+      'break off',
+      (_, response) => void response.writeHead(200, { 'content-length': 27 }).write('x', () => response.destroy()),
+      ['out/0', 'out/1', 'out/2'],
+    ],
+    ['come with one damaged', (_, response) => void response.end('content 0CONTENT 1content 2'), ['out/1']],
+  ])('asks for each that is missing where they %s', async (_, together, alone) => {
+    await serveRows(many(3), together);
+    expect((await runCommand(['download', RUN_ID, '-o', 'here'], at())).code).toBe(0);
+    expect(requests()).toEqual(['0-2', ...alone]);
+    for (const n of [0, 1, 2]) expect(readFileSync(`${folder.path}/here/out/${n}`, 'utf8')).toBe(`content ${n}`);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/out', '/out/0', '/out/1', '/out/2']);
+  });
+
+  test('tells of one that is damaged both ways, and keeps it not', async () => {
+    const files = many(3);
+    files[1] = { path: 'out/1', content: 'content 1', sha256: sha256('other') };
+    await serveRows(files, answerRow);
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toMatch(/^builder: expected out\/1 to be .*; it was not kept\n$/);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/out', '/out/0']);
+  });
+
+  test('ends at Ctrl-C with nothing unfinished left', async () => {
+    let command: StartedCommand | undefined;
+    await serveRows(many(3), (_, response) => response.write('content 0cont', () => command?.interrupt()));
+    command = startCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(await command.done).toEqual({ code: 130, stdout: '', stderr: 'interrupted; unfinished files were removed\n' });
+    expect(requests()).toEqual(['0-2']);
+    expect(readdirSync(folder.path)).toEqual([]);
+  });
+});
+
+describe('small files', () => {
+  test('are written with others waiting where the folder is slow', async () => {
+    const slow = jest.replaceProperty(limits as { placingMsMax: number }, 'placingMsMax', -1);
+    expect(createSmallFiles().isFree(`${folder.path}/none`)).toBe(false);
+    await serveRows(
+      [
+        { path: 'a', content: 'a', mode: 0o750 },
+        { path: 'b/b', content: 'b' },
+      ],
+      answerRow,
+    );
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    slow.restore();
+    expect(ran.code).toBe(0);
+    expect(requests()).toEqual(['0-1']);
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/a', '/b', '/b/b']);
+    expect(readFileSync(`${folder.path}/here/b/b`, 'utf8')).toBe('b');
+    expect(statSync(`${folder.path}/here/a`).mode & 0o777).toBe(0o750);
+  });
+
+  test('are placed at once, whole, or left to others without a trace', () => {
+    const small = createSmallFiles();
+    const temporary = `${folder.path}/.part`;
+    const file = { temporary, target: `${folder.path}/file`, mode: 0o640, content: Buffer.from('new') };
+    expect(small.isFree(file.target)).toBe(true);
+    expect(small.place(file)).toBe(true);
+    expect(small.isFree(file.target)).toBe(false);
+    expect(statSync(file.target).mode & 0o777).toBe(0o640);
+    mkdirSync(`${folder.path}/folder`);
+    expect(small.place({ ...file, target: `${folder.path}/folder` })).toBe(false);
+    expect(small.place({ ...file, temporary: `${folder.path}/none/.part` })).toBe(false);
+    writeFileSync(temporary, 'of somebody');
+    expect(small.place(file)).toBe(false);
+    expect(readFileSync(temporary, 'utf8')).toBe('of somebody');
+    expect(filesBelow(folder.path)).toEqual(['/.part', '/file', '/folder']);
+  });
 });
 
 describe('download into a folder that is in use', () => {

@@ -53,6 +53,17 @@ describe('the folder store', () => {
 
   describeStoreContract('in a folder', { store: () => store, leftovers: async () => readdirSync(`${path}/incoming`) });
 
+  it('gives a small blob whole, and nothing where it has not as many bytes as are expected', async () => {
+    const source = sourceOf('whole content');
+    await store.putBlob(source);
+    const whole = (bytes: number, sha256 = source.sha256) => store.getWholeBlob?.(sha256, bytes);
+    expect(String(await whole(source.bytes))).toBe('whole content');
+    expect(await whole(source.bytes - 1)).toBeNull();
+    expect(await whole(source.bytes + 1)).toBeNull();
+    await expect(whole(1, sha256Of('none'))).rejects.toMatchObject({ code: 'not-found' });
+    await expect(whole(1, '../none')).rejects.toMatchObject({ code: 'invalid-value' });
+  });
+
   it('removes its own temporary files of long ago when it opens, and no others', async () => {
     const [old, fresh] = [`file-${randomUUID()}`, `file-${randomUUID()}`];
     const names = [old, fresh, 'file-of-somebody', `probe-${randomUUID()}`];

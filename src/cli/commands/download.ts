@@ -1,16 +1,11 @@
 /** `download`: fetches files of a run, digests checked. */
 import { resolve } from 'node:path';
-import type { Artifact } from '../../job/artifact.ts';
-import { limits } from '../../job/limits.ts';
-import { eachAtOnce } from '../../service/each.ts';
-import { BuilderError } from '../../service/errors.ts';
 import { chooseArtifacts } from '../choosing.ts';
-import type { Client } from '../client.ts';
 import { defineCommand } from '../command.ts';
+import { fetchAll } from '../fetching.ts';
 import { interruptSignal } from '../io.ts';
 import { ATTEMPT, attemptOf } from '../job-options.ts';
 import { visible } from '../output.ts';
-import { openPlacing } from '../placing.ts';
 
 /** As a shell has it for a program ended by Ctrl-C. */
 const INTERRUPTED_EXIT = 130;
@@ -28,11 +23,13 @@ const download = defineCommand({
   },
   run: async (args, { client, io, output }) => {
     const attempt = attemptOf(args);
-    const { taken, leftOut } = chooseArtifacts(await client().artifacts(args.run, attempt), args.paths);
+    const listed = await client().artifacts(args.run, attempt);
+    const { taken, leftOut } = chooseArtifacts(listed, args.paths);
     const folder = args.output ?? '.';
     const interrupt = interruptSignal(io);
     try {
-      await fetchAll(client(), { run: args.run, attempt, artifacts: taken, folder: resolve(io.cwd, folder), signal: interrupt.signal });
+      const { signal } = interrupt;
+      await fetchAll(client(), { run: args.run, attempt, listed, artifacts: taken, folder: resolve(io.cwd, folder), signal });
     } catch (thrown) {
       if (!interrupt.signal.aborted) throw thrown;
       output.say('interrupted; unfinished files were removed');
@@ -49,39 +46,3 @@ const download = defineCommand({
 });
 
 export const commands = [download];
-
-interface Fetch {
-  run: string;
-  attempt: number | undefined;
-  artifacts: Artifact[];
-  folder: string;
-  signal: AbortSignal;
-}
-
-/** The first fault ends the others too. */
-async function fetchAll(client: Client, { run, attempt, artifacts, folder, signal }: Fetch): Promise<void> {
-  if (artifacts.length === 0) return;
-  const placing = await openPlacing(folder);
-  const failed = new AbortController();
-  const either = AbortSignal.any([signal, failed.signal]);
-  try {
-    await eachAtOnce(artifacts, limits.filesAtOnce, async (artifact) => {
-      try {
-        either.throwIfAborted();
-        await placing.place(artifact, client.artifact(run, artifact, { attempt, signal: either }));
-      } catch (thrown) {
-        failed.abort();
-        throw inWords(artifact, thrown);
-      }
-    });
-  } catch (thrown) {
-    await placing.tidy();
-    throw thrown;
-  }
-}
-
-/** A file that is gone since it was listed is named. */
-function inWords(artifact: Artifact, thrown: unknown): unknown {
-  if (!(thrown instanceof BuilderError) || thrown.code !== 'not-found') return thrown;
-  return new BuilderError('not-found', `expected ${visible(artifact.path)} at the server, got: ${thrown.message}`, { cause: thrown });
-}

@@ -1,16 +1,26 @@
 /** Artifacts: the list of a run, and the bytes of one, with ranges; served so that no browser runs them. */
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { readManifest } from '../../artifacts/manifest.ts';
-import type { ByteRange } from '../../artifacts/store.ts';
+import type { ByteRange, Store } from '../../artifacts/store.ts';
 import type { Artifact } from '../../job/artifact.ts';
-import { readRecord } from '../../queue/records.ts';
+import { limits } from '../../job/limits.ts';
+import { readClaimed } from '../../queue/records.ts';
 import { resolveRunId } from '../../queue/view.ts';
+import { eachAtOnce } from '../../service/each.ts';
 import { BuilderError } from '../../service/errors.ts';
 import { parse } from '../parse.ts';
 import type { ServerContext } from '../server-context.ts';
 
 const Query = z.strictObject({ attempt: z.coerce.number().int().min(1).optional() });
+/** Positions in the list, the last inclusive. */
+const ListQuery = Query.extend({
+  contents: z
+    .string()
+    .regex(/^\d{1,6}-\d{1,6}$/, 'expected FIRST-LAST')
+    .optional(),
+});
 
 type ByPath = { Params: { id: string; '*': string } };
 
@@ -20,9 +30,11 @@ const MANIFESTS_KEPT = 16;
 export function artifactRoutes(app: FastifyInstance, context: ServerContext): void {
   const manifests = new Map<string, Map<string, Artifact>>();
   const artifactsOf = (id: string, query: unknown) => findArtifacts(context, manifests, { name: id, ...parse(Query, query) });
-  app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request) => ({
-    artifacts: [...(await artifactsOf(request.params.id, request.query)).values()],
-  }));
+  app.get<{ Params: { id: string } }>('/runs/:id/artifacts', async (request, reply) => {
+    const { contents, ...query } = parse(ListQuery, request.query);
+    const artifacts = [...(await artifactsOf(request.params.id, query)).values()];
+    return contents === undefined ? { artifacts } : sendTogether(context.store, reply, rowOf(artifacts, contents));
+  });
   app.route<ByPath>({
     method: ['GET', 'HEAD'],
     url: '/runs/:id/artifacts/*',
@@ -44,16 +56,14 @@ async function findArtifacts(
   { name, attempt }: z.infer<typeof Query> & { name: string },
 ): Promise<Map<string, Artifact>> {
   const id = await resolveRunId(queues, name);
-  const record = await readRecord(queues.redis, id);
-  const number = attempt ?? record?.result?.attempt;
-  const claim = attempt === undefined ? record?.result?.claim : record?.attempts.find((one) => one.number === attempt)?.claim;
-  if (number === undefined || claim == null) return new Map();
-  const key = `${id}/${number}-${claim}/${attempt === undefined ? 'counts' : 'asked'}`;
+  const claimed = await readClaimed(queues.redis, id, attempt);
+  if (claimed === null) return new Map();
+  const key = `${id}/${claimed.attempt}-${claimed.claim}/${attempt === undefined ? 'counts' : 'asked'}`;
   const known = kept.get(key);
   if (known !== undefined) return known;
-  const manifest = await readManifest(store, id, number, claim);
+  const manifest = await readManifest(store, id, claimed.attempt, claimed.claim);
   // The run ended without its worker, which came back with files later: they are no part of the result.
-  if (attempt === undefined && manifest?.outcome !== record?.result?.outcome) return new Map();
+  if (attempt === undefined && manifest?.outcome !== claimed.outcome) return new Map();
   const byPath = new Map(manifest?.artifacts.map((artifact) => [artifact.path, artifact]));
   if (manifest !== null) kept.set(key, byPath);
   for (const oldest of kept.keys()) if (kept.size > MANIFESTS_KEPT) kept.delete(oldest);
@@ -87,7 +97,51 @@ async function sendArtifact(
   reply.header('content-length', bytes);
   if (range !== null) reply.status(206).header('content-range', `bytes ${range.start}-${range.end}/${artifact.bytes}`);
   if (request.method === 'HEAD') return reply.send();
-  return reply.send(await store.getBlob(artifact.sha256, range ?? undefined));
+  return reply.send(await contentOf(store, artifact, range));
+}
+
+/** A small one from memory: a stream costs the server more than all the rest of such a request. */
+async function contentOf(store: Store, { sha256, bytes }: Artifact, range: ByteRange | null): Promise<Buffer | Readable> {
+  const whole = range === null && bytes <= limits.wholeFileBytesMax ? await store.getWholeBlob?.(sha256, bytes) : null;
+  return whole ?? store.getBlob(sha256, range ?? undefined);
+}
+
+/** Throws `invalid-value` for a row that is not all in the list, or has more than one answer may. */
+function rowOf(artifacts: Artifact[], contents: string): Artifact[] {
+  const [first = 0, last = 0] = contents.split('-').map(Number);
+  const row = artifacts.slice(first, last + 1);
+  const bytes = row.reduce((sum, artifact) => sum + artifact.bytes, 0);
+  const fits = row.length <= limits.filesTogetherMax && bytes <= limits.wholeFileBytesMax;
+  if (row.length > 0 && row.length === last - first + 1 && fits) return row;
+  const most = `${limits.filesTogetherMax} of the run's artifacts, of ${limits.wholeFileBytesMax} bytes together`;
+  throw new BuilderError('invalid-value', `expected at most ${most}, got contents=${contents}`);
+}
+
+/** The bytes of small artifacts, one behind the other: the list tells how many each has. */
+async function sendTogether(store: Store, reply: FastifyReply, artifacts: Artifact[]): Promise<FastifyReply> {
+  const contents = await eachAtOnce(artifacts, limits.filesAtOnce, (artifact) => wholeOf(store, artifact));
+  reply.headers({ 'cache-control': 'private, no-cache', 'content-type': 'application/octet-stream' });
+  return reply.send(Buffer.concat(contents));
+}
+
+/** Throws `damaged` where it has another length: each would be taken for a part of its neighbours. */
+async function wholeOf(store: Store, { sha256, bytes }: Artifact): Promise<Buffer> {
+  const content =
+    store.getWholeBlob === undefined ? await readAtMost(await store.getBlob(sha256), bytes) : await store.getWholeBlob(sha256, bytes);
+  if (content?.length === bytes) return content;
+  throw new BuilderError('damaged', `expected a blob of ${bytes} bytes at ${sha256}, got another length`);
+}
+
+/** All of it, or a little more than so many bytes. */
+async function readAtMost(stream: Readable, bytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let taken = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    taken += chunk.length;
+    if (taken > bytes) break;
+  }
+  return Buffer.concat(chunks);
 }
 
 function isUnchanged(ifNoneMatch: string | undefined, etag: string): boolean {
