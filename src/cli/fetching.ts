@@ -1,4 +1,5 @@
 /** Artifacts on their way down: small ones that follow each other in the list together, since a request takes longer than such a file. */
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import type { Artifact } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { eachAtOnce } from '../service/each.ts';
@@ -74,12 +75,14 @@ async function fetchRow(from: From, { first, artifacts }: Row): Promise<void> {
   const { client, placing, run, attempt, signal } = from;
   signal.throwIfAborted();
   const contents = artifacts.length === 1 ? null : await client.contents(run, first, artifacts, { attempt, signal });
+  // Rows that have come together are placed without a wait: between them Ctrl-C gets its turn.
+  await othersTurn();
   let at = 0;
   for (const artifact of artifacts) {
     signal.throwIfAborted();
     const content = contents?.subarray(at, at + artifact.bytes);
     at += artifact.bytes;
-    if (content === undefined || !(await isPlaced(placing, artifact, content))) await fetchOne(from, artifact);
+    if (content === undefined || !(await isPlaced(placing, artifact, content))) await placing.place(artifact, contentOf(from, artifact));
   }
 }
 
@@ -94,16 +97,16 @@ async function isPlaced(placing: Placing, artifact: Artifact, content: Uint8Arra
   }
 }
 
-async function fetchOne({ client, placing, run, attempt, signal }: From, artifact: Artifact): Promise<void> {
+async function* contentOf({ client, run, attempt, signal }: From, artifact: Artifact): AsyncGenerator<Uint8Array> {
   try {
-    await placing.place(artifact, client.artifact(run, artifact, { attempt, signal }));
+    yield* client.artifact(run, artifact, { attempt, signal });
   } catch (thrown) {
     throw inWords(artifact, thrown);
   }
 }
 
-/** A file that is gone since it was listed is named. */
+/** A file that is gone since it was listed, or damaged in the store, is named. */
 function inWords(artifact: Artifact, thrown: unknown): unknown {
-  if (!(thrown instanceof BuilderError) || thrown.code !== 'not-found') return thrown;
-  return new BuilderError('not-found', `expected ${visible(artifact.path)} at the server, got: ${thrown.message}`, { cause: thrown });
+  if (!(thrown instanceof BuilderError) || !['not-found', 'damaged'].includes(thrown.code)) return thrown;
+  return new BuilderError(thrown.code, `expected ${visible(artifact.path)} at the server, got: ${thrown.message}`, { cause: thrown });
 }

@@ -212,6 +212,21 @@ describe('download of many small files', () => {
     expect(filesBelow(`${folder.path}/here`)).toEqual(['/out', '/out/0']);
   });
 
+  test.each([500, 404])('names one that the server cannot give: %d', async (status) => {
+    const [first, second] = many(2) as [Served, Served];
+    server = await startProtocolServer((asked, response) => {
+      if (asked.query.has('contents')) return problem(response, status, 'damaged', 'something of a row');
+      if (asked.path.endsWith('artifacts')) return json(response, { artifacts: [first, second].map(listed) });
+      problem(response, status, status === 500 ? 'damaged' : 'not-found', 'its own words');
+    });
+    const ran = await runCommand(['download', RUN_ID, '-o', 'here'], at());
+    expect(ran).toEqual({
+      code: status === 500 ? 1 : 66,
+      stdout: '',
+      stderr: 'builder: expected out/0 at the server, got: its own words\n',
+    });
+  });
+
   test('ends at Ctrl-C with nothing unfinished left', async () => {
     let command: StartedCommand | undefined;
     await serveRows(many(3), (_, response) => response.write('content 0cont', () => command?.interrupt()));

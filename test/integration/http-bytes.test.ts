@@ -125,6 +125,28 @@ describe('bytes', () => {
     expect({ exists: calls('exists'), hget: calls('hget'), hgetall: calls('hgetall') }).toEqual({ exists: 5, hget: 5, hgetall: 0 });
   });
 
+  it.each([9, limits.wholeFileBytesMax + 9])(
+    'of an artifact of %d bytes are refused at once where the store has more or fewer',
+    async (bytes) => {
+      const { id } = (await post('/runs', RUN)).json;
+      const attempt = await beginAttempt(server, id);
+      const artifacts: Artifact[] = [];
+      for (const more of [-1, 1]) {
+        const content = randomBytes(bytes + more);
+        const sha256 = sha256Of(content);
+        await server.store.putBlob({ sha256, bytes: content.length, open: () => Readable.from([content]) });
+        artifacts.push({ path: `${more}`, bytes, mode: 0o644, sha256, input: null, sameAs: null });
+      }
+      const result = await attempt.end({ artifactCount: artifacts.length });
+      await writeManifest(server.store, manifestOf(attempt, result, artifacts));
+      for (const { path, sha256 } of artifacts) {
+        const { json, headers } = await api(`/runs/${id}/artifacts/${path}`);
+        expect(json).toMatchObject({ status: 500, code: 'damaged', detail: expect.stringContaining(sha256) });
+        expect(headers.etag).toBeUndefined();
+      }
+    },
+  );
+
   it('of small artifacts come together, by their positions in the list', async () => {
     const { id } = (await post('/runs', RUN)).json;
     const attempt = await beginAttempt(server, id);
@@ -156,6 +178,7 @@ describe('bytes', () => {
       expect([row, (await get(row)).json]).toEqual([row, expect.objectContaining({ status: 422 })]);
     }
     expect((await get('0-0', '&attempt=2')).status).toBe(422);
+    expect((await get('2-1')).json.detail).toContain(`expected FIRST-LAST within a list of ${artifacts.length}`);
 
     // As from a store that gives streams alone.
     const { getWholeBlob } = server.store;

@@ -84,6 +84,9 @@ async function sendArtifact(
     reply.header('content-range', `bytes */${artifact.bytes}`);
     throw new BuilderError('range-not-satisfiable', `expected a range within ${artifact.bytes} bytes, got ${request.headers.range}`);
   }
+  const sends = !unchanged && range !== 'beyond' && request.method !== 'HEAD';
+  // Before any header: what goes wrong here is told without them.
+  const content = sends ? await contentOf(store, artifact, range) : undefined;
   reply.headers({
     etag,
     'accept-ranges': 'bytes',
@@ -96,23 +99,28 @@ async function sendArtifact(
   const bytes = range === null ? artifact.bytes : range.end - range.start + 1;
   reply.header('content-length', bytes);
   if (range !== null) reply.status(206).header('content-range', `bytes ${range.start}-${range.end}/${artifact.bytes}`);
-  if (request.method === 'HEAD') return reply.send();
-  return reply.send(await contentOf(store, artifact, range));
+  return reply.send(content);
 }
 
-/** A small one from memory: a stream costs the server more than all the rest of such a request. */
-async function contentOf(store: Store, { sha256, bytes }: Artifact, range: ByteRange | null): Promise<Buffer | Readable> {
-  const whole = range === null && bytes <= limits.wholeFileBytesMax ? await store.getWholeBlob?.(sha256, bytes) : null;
-  return whole ?? store.getBlob(sha256, range ?? undefined);
+/** A small one from memory: a stream costs the server more than all the rest of such a request. Throws `damaged` as `wholeOf`. */
+async function contentOf(store: Store, artifact: Artifact, range: ByteRange | null): Promise<Buffer | Readable> {
+  const { sha256, bytes } = artifact;
+  if (range === null && bytes <= limits.wholeFileBytesMax) return wholeOf(store, artifact);
+  const found = await store.statBlob(sha256);
+  // Too short, it would leave who reads it waiting for the rest. One that is gone the store tells of.
+  if (found !== null && found !== bytes) throw damaged(artifact);
+  return store.getBlob(sha256, range ?? undefined);
 }
 
 /** Throws `invalid-value` for a row that is not all in the list, or has more than one answer may. */
 function rowOf(artifacts: Artifact[], contents: string): Artifact[] {
   const [first = 0, last = 0] = contents.split('-').map(Number);
+  if (first > last || last >= artifacts.length) {
+    throw new BuilderError('invalid-value', `expected FIRST-LAST within a list of ${artifacts.length}, got contents=${contents}`);
+  }
   const row = artifacts.slice(first, last + 1);
   const bytes = row.reduce((sum, artifact) => sum + artifact.bytes, 0);
-  const fits = row.length <= limits.filesTogetherMax && bytes <= limits.wholeFileBytesMax;
-  if (row.length > 0 && row.length === last - first + 1 && fits) return row;
+  if (row.length <= limits.filesTogetherMax && bytes <= limits.wholeFileBytesMax) return row;
   const most = `${limits.filesTogetherMax} of the run's artifacts, of ${limits.wholeFileBytesMax} bytes together`;
   throw new BuilderError('invalid-value', `expected at most ${most}, got contents=${contents}`);
 }
@@ -124,12 +132,17 @@ async function sendTogether(store: Store, reply: FastifyReply, artifacts: Artifa
   return reply.send(Buffer.concat(contents));
 }
 
-/** Throws `damaged` where it has another length: each would be taken for a part of its neighbours. */
-async function wholeOf(store: Store, { sha256, bytes }: Artifact): Promise<Buffer> {
+/** Throws `damaged` where it has another length. */
+async function wholeOf(store: Store, artifact: Artifact): Promise<Buffer> {
+  const { sha256, bytes } = artifact;
   const content =
     store.getWholeBlob === undefined ? await readAtMost(await store.getBlob(sha256), bytes) : await store.getWholeBlob(sha256, bytes);
   if (content?.length === bytes) return content;
-  throw new BuilderError('damaged', `expected a blob of ${bytes} bytes at ${sha256}, got another length`);
+  throw damaged(artifact);
+}
+
+function damaged({ sha256, bytes }: Artifact): BuilderError {
+  return new BuilderError('damaged', `expected a blob of ${bytes} bytes at ${sha256}, got another length`);
 }
 
 /** All of it, or a little more than so many bytes. */
