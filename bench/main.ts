@@ -40,9 +40,10 @@ for (const figure of all) {
   say(`${figure.name}: took ${Math.round((performance.now() - begunAtMs) / 1000)} s`);
   summary.rows.push(...rows);
   summary.verdicts.push(...verdicts);
+  // After each: an hour's figures are not lost with the one that is cut short.
+  if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify({ size, machine, ...summary }, null, 2)}\n`);
 }
 process.stdout.write(`${tableOf(machine, summary)}\n`);
-if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify({ size, machine, ...summary }, null, 2)}\n`);
 if (values.keep !== undefined) writeFileSync(values.keep, `${JSON.stringify(keptOf(summary), null, 2)}\n`);
 const worse = values.check === undefined ? [] : drops(JSON.parse(readFileSync(values.check, 'utf8')) as Kept, summary);
 for (const line of worse) say(line);
