@@ -12,7 +12,7 @@ export interface Upload {
   signal?: AbortSignal | undefined;
 }
 
-/** Content of one part is checked in memory and sent at once; larger content goes part by part, two of them in memory. */
+/** Content of one part is checked in memory and sent at once; larger content goes part by part, one of them in memory. */
 export async function upload(options: Upload): Promise<void> {
   return options.source.bytes <= limits.s3PartBytes ? uploadWhole(options) : uploadInParts(options);
 }
@@ -48,40 +48,27 @@ async function uploadInParts({ bucket, key, source, signal }: Upload): Promise<v
   }
 }
 
-/** Nothing is on its way any more when it settles. */
 async function sendParts({ bucket, key, source, signal }: Upload, uploadId: string): Promise<Part[]> {
   const parts: Part[] = [];
-  // One is sent while the next is read and hashed.
-  const rooms = [0, 1].map(() => Buffer.allocUnsafe(partBytes(source.bytes))) as [Buffer, Buffer];
+  const buffer = Buffer.allocUnsafe(partBytes(source.bytes));
   let filled = 0;
-  let sending = Promise.resolve();
-  const send = async (): Promise<void> => {
-    await sending;
-    const content = rooms[0].subarray(0, filled);
+  const send = async (content: Buffer): Promise<void> => {
     const part = { bucketName: bucket.name, objectName: key, uploadID: encodeURIComponent(uploadId), partNumber: parts.length + 1 };
-    sending = bucket
-      .call((client) => client.uploadPart({ ...part, headers: {} }, content), { signal })
-      .then((sent) => void parts.push(sent));
-    // Awaited before the next one; until then a failure must not count as unhandled.
-    sending.catch(() => undefined);
-    rooms.reverse();
-    filled = 0;
+    parts.push(await bucket.call((client) => client.uploadPart({ ...part, headers: {} }, content), { signal }));
   };
-  try {
-    for await (const chunk of checkedContent(source, signal)) {
-      for (let taken = 0; taken < chunk.length; ) {
-        const copied = chunk.copy(rooms[0], filled, taken);
-        taken += copied;
-        filled += copied;
-        if (filled === rooms[0].length) await send();
+  for await (const chunk of checkedContent(source, signal)) {
+    for (let taken = 0; taken < chunk.length; ) {
+      const copied = chunk.copy(buffer, filled, taken);
+      taken += copied;
+      filled += copied;
+      if (filled === buffer.length) {
+        await send(buffer);
+        filled = 0;
       }
     }
-    if (filled > 0) await send();
-    await sending;
-    return parts;
-  } finally {
-    await Promise.allSettled([sending]);
   }
+  if (filled > 0) await send(buffer.subarray(0, filled));
+  return parts;
 }
 
 async function complete({ bucket, key, source }: Upload, uploadId: string, parts: Part[]): Promise<void> {

@@ -118,7 +118,7 @@ export const limits = {
   notesPerKindMax: 20,
   /** Scripts that a worker remembers, so that a thousand runs of one job read it once. */
   scriptCacheBytes: 8 * MIB,
-  /** Upload part of the S3 store; two are what one upload holds in memory. */
+  /** Upload part of the S3 store; the part is what one upload holds in memory. */
   s3PartBytes: 16 * MIB,
   /** S3 takes no upload of more parts; a larger file has larger parts. */
   s3PartsMax: 10_000,

@@ -533,29 +533,6 @@ function faultTests(): void {
       expect((await s3.unfinished()).filter((key) => key === blobKey(source.sha256))).toEqual([]);
     }));
 
-  it('reads on while a part is on its way, and ends with it', () =>
-    s3.behindProxy(async (other) => {
-      const source = largeSource(4 * limits.s3PartBytes, { seed: 'read on' });
-      const parts: string[] = [];
-      s3.proxy.set((line) => {
-        parts.push(...(/partNumber=\d+/.exec(line) ?? []));
-        return line.includes('partNumber=1') ? { trickleMs: 100 } : undefined;
-      });
-      let read = 0;
-      const count = (chunk: Buffer): void => {
-        read += chunk.byteLength;
-      };
-      const open = () => source.open().on('data', count).pause();
-      const given = new AbortController();
-      const putting = other.putBlob({ ...source, open }, given.signal);
-      putting.catch(() => undefined);
-      await until(() => parts.length > 0 && read >= 2 * limits.s3PartBytes, 'the second part to be read');
-      expect(parts).toEqual(['partNumber=1']);
-      given.abort(new Error('enough'));
-      await expect(putting).rejects.toThrow('enough');
-      expect((await s3.unfinished()).filter((key) => key === blobKey(source.sha256))).toEqual([]);
-    }));
-
   it('says that it is full', () =>
     s3.behindProxy(async (other) => {
       for (const fault of [

@@ -132,7 +132,7 @@ function blobTests({ store, leftovers }: StoreUnderTest): void {
     }
   });
 
-  it('of several parts arrive whole, with two parts in memory at most', async () => {
+  it('of several parts arrive whole, a part at a time in memory', async () => {
     const source = largeSource(6 * limits.s3PartBytes + 1);
     const before = await bytesHeldAtRest();
     let most = 0;
