@@ -68,12 +68,6 @@ async function traces(): Promise<Record<string, number>> {
   };
 }
 
-/** Fewer is no fault: the last folder before may have been on its way out. */
-function moreOf(after: Record<string, number>, before: Record<string, number>): string[] {
-  const grown = Object.entries(after).filter(([what, count]) => count > (before[what] ?? 0));
-  return grown.map(([what, count]) => `${what}: ${before[what]}, then ${count}`);
-}
-
 /** Neither kept of a run for its history, nor BullMQ's bounded lists, nor ending by themselves. */
 async function lastingKeys(): Promise<string[]> {
   const all = (await pool.client.keys('*')).filter((key) => !/:b:run:|:b:run-ids:|\}:run-test:[0-9a-f-]{36}$/.test(key));
@@ -100,16 +94,17 @@ function memoryOf({ child }: Program): number {
 it(`after ${RUNS} runs disk, memory, handles, processes and keys are as before`, async () => {
   // Whatever is made once is made by then.
   await runMany(WARM_UP);
+  await until(async () => (await traces())['folders of runs'] === 0, 'the last folder to go');
   const before = await traces();
   const memory = { worker: memoryOf(worker), server: memoryOf(pool.server) };
   const usedBefore = await usedMemory();
   await runMany(RUNS);
-  let more: string[] = [];
+  let after: Record<string, number> = {};
   await until(async () => {
-    more = moreOf(await traces(), before);
-    return more.length === 0;
+    after = await traces();
+    return Object.entries(after).every(([what, count]) => count <= (before[what] ?? 0));
   }, 'everything to be as before').catch(() => undefined);
-  expect(more).toEqual([]);
+  expect(after).toEqual(before);
   const grown = { worker: memoryOf(worker) - memory.worker, server: memoryOf(pool.server) - memory.server };
   const perRun = Math.round(((await usedMemory()) - usedBefore) / RUNS);
   const inMib = Object.entries(grown).map(([program, bytes]) => `${program} ${Math.round(bytes / MIB)} MiB`);
