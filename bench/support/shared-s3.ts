@@ -1,5 +1,6 @@
 /** One S3 server for all contenders of a figure: started by the first that opens it, stopped by the last that closes it. */
 import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { Client } from 'minio';
 import { removeBucket } from '../../test/support/s3-fixture.ts';
 import { type S3Server, startS3Server } from '../../test/support/s3-server.ts';
@@ -14,8 +15,9 @@ export interface SharedS3 {
   close(): Promise<void>;
 }
 
-/** What the first upload to a new server has to wait for is nobody's. */
-const WARM_UP_BYTES = 16 * 1024 * 1024;
+/** What the first upload to a new server has to wait for is nobody's: it is so long that the client sends it in parts. */
+const WARM_UP_PIECE = Buffer.alloc(16 * 1024 * 1024);
+const WARM_UP_PIECES = 32;
 
 let started: Promise<S3Server | null> | null = null;
 let users = 0;
@@ -43,7 +45,7 @@ export async function openSharedS3(): Promise<SharedS3> {
       await removeBucket(client, bucket);
     }
   };
-  if (isFirst) await withBucket((bucket) => client.putObject(bucket, 'warm-up', Buffer.alloc(WARM_UP_BYTES)));
+  if (isFirst) await withBucket((bucket) => warmUp(client, bucket));
   return {
     server,
     client,
@@ -55,4 +57,9 @@ export async function openSharedS3(): Promise<SharedS3> {
       await server.stop();
     },
   };
+}
+
+function warmUp(client: Client, bucket: string): Promise<unknown> {
+  const pieces = Readable.from(Array(WARM_UP_PIECES).fill(WARM_UP_PIECE));
+  return client.putObject(bucket, 'warm-up', pieces, WARM_UP_PIECES * WARM_UP_PIECE.length);
 }
