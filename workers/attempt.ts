@@ -65,8 +65,10 @@ export async function runAttempt<T>(
   if (limited !== null) return settle(refused('limits', limited));
   let place: Place;
   try {
-    place = await preparePlace(worker, open);
+    place = await preparePlace(worker, open, signals);
   } catch (cause) {
+    const stopped = await stoppedBefore(worker, open, signals);
+    if (stopped !== null) return settle(stopped);
     if (!(cause instanceof BuilderError) || cause.code !== 'not-found') return settle({ kind: 'fault', cause });
     return settle(refused('input-missing', cause.message));
   }
@@ -88,6 +90,19 @@ function refused(code: string, text: string): AttemptResult {
   return { kind: 'ended', ending: refusal(code, text), log: EMPTY_LOG, artifactCount: 0 };
 }
 
+/** What becomes of an attempt that was ended while its folder was made; null where nobody ended it. */
+async function stoppedBefore(worker: WorkerContext, open: OpenAttempt, { cancel, lost }: AttemptSignals): Promise<AttemptResult | null> {
+  if (cancel.aborted) {
+    const executed = { ...NOT_EXECUTED, ended: 'cancelled', outputHeld: false, diskFull: false } as const;
+    const ending = endingOf(executed, open.spec, { oomKills: 0, cancelReason: await cancelReasonOf(worker, open, executed) });
+    return { kind: 'ended', ending, log: EMPTY_LOG, artifactCount: 0 };
+  }
+  if (lost.aborted) return { kind: 'superseded' };
+  return worker.forcing.aborted ? { kind: 'interrupted', kept: false } : null;
+}
+
+const NOT_EXECUTED = { exitCode: null, signal: null, killed: [] };
+
 /** What is made for the attempt alone, and removed after it. */
 interface Place {
   folder: RunFolder;
@@ -96,11 +111,14 @@ interface Place {
   endedAlone: boolean;
 }
 
-async function preparePlace(worker: WorkerContext, open: OpenAttempt): Promise<Place> {
+async function preparePlace(worker: WorkerContext, open: OpenAttempt, { cancel, lost }: AttemptSignals): Promise<Place> {
   const script = await readScript(worker.store, open.spec.script);
   const { attempt, claim, spec } = open;
+  const { inputs } = spec;
   const note = factsOf(worker, open);
-  const folder = await worker.folders.create({ run: spec.id, attempt, claim, note, script, inputs: spec.inputs, store: worker.store });
+  const stop = joinSignals([cancel, lost, worker.forcing]);
+  const of = { run: spec.id, attempt, claim, note, script, inputs, store: worker.store, signal: stop.signal };
+  const folder = await worker.folders.create(of).finally(stop.release);
   try {
     return { folder, cgroup: worker.limiter.open(spec, { claim, notePath: folder.cgroupsPath }), endedAlone: false };
   } catch (cause) {
@@ -125,7 +143,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const gaps = worker.limiter.note(open.spec);
     if (gaps !== null) await log.note(gaps);
     if (open.attempt > 1) await log.note(`attempt ${open.attempt} on worker ${worker.workerName}`);
-    const ended = await executeOrFull(worker, {
+    const ended = await executeOrBreak(worker, {
       script: folder.scriptPath,
       folder: folder.home,
       tmp: folder.tmp,
@@ -157,7 +175,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     if (interrupted) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
     const isLost = executed.ended === 'cancelled' && signals.lost.aborted && !signals.cancel.aborted;
-    const own = executed.ended === 'disk-full' ? { ...executed.ending, killed: executed.killed } : endingOf(executed, open.spec, facts);
+    const own = executed.ended === 'broken' ? { ...executed.ending, killed: executed.killed } : endingOf(executed, open.spec, facts);
     const ending = maskedEnding<AttemptEnding | SupersededEnding>(isLost ? supersededEnding(executed) : own, mask);
     const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
@@ -167,17 +185,26 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
   }
 }
 
-type ExecutedOrFull = Executed | (Omit<Executed, 'ended' | 'diskFull'> & { ended: 'disk-full'; ending: AttemptEnding });
+type ExecutedOrBroken = Executed | (Omit<Executed, 'ended' | 'diskFull'> & { ended: 'broken'; ending: AttemptEnding });
 
-/** A full disk of the worker takes no more of the log: the executor has ended the script, and the run ends for that reason. */
-async function executeOrFull(worker: WorkerContext, execution: Execution): Promise<ExecutedOrFull> {
+/**
+ * What goes wrong once the script has begun ends the run: it may have done its work, and what it said and left is kept. The executor has ended it:
+ * because a full disk of the worker takes no more of the log, say, or because its sandbox broke.
+ */
+async function executeOrBreak(worker: WorkerContext, execution: Execution): Promise<ExecutedOrBroken> {
+  let begun = false;
+  const onStarted = (): void => {
+    begun = true;
+  };
   try {
-    return await worker.execute(execution);
+    return await worker.execute({ ...execution, onStarted });
   } catch (cause) {
-    if (!(cause instanceof BuilderError) || cause.code !== 'store-full') throw cause;
-    const ended = { exitCode: null, signal: null, killed: [] };
-    const reason = `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`;
-    return { ...ended, ended: 'disk-full', outputHeld: false, ending: { ...ended, outcome: 'lost', reason } };
+    if (!begun) throw cause;
+    const isFull = cause instanceof BuilderError && cause.code === 'store-full';
+    const reason = isFull
+      ? `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`
+      : `broken: the script was started on worker ${worker.workerName}, and its end is not known: ${oneLine(cause)}`;
+    return { ...NOT_EXECUTED, ended: 'broken', outputHeld: false, ending: { ...NOT_EXECUTED, outcome: 'lost', reason } };
   }
 }
 
@@ -191,7 +218,11 @@ async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   return { kind: 'interrupted', kept };
 }
 
-async function cancelReasonOf(worker: WorkerContext, open: OpenAttempt, { ended }: ExecutedOrFull): Promise<string | null> {
+async function cancelReasonOf(
+  worker: WorkerContext,
+  open: OpenAttempt,
+  { ended }: { ended: ExecutedOrBroken['ended'] },
+): Promise<string | null> {
   return ended === 'cancelled' ? ((await recordOf(worker, open))?.cancel?.reason ?? null) : null;
 }
 
@@ -207,13 +238,12 @@ async function storeAttempt(
   folder: RunFolder,
   o: { log: AttemptLog; ending: AttemptEnding | SupersededEnding; notes: string[]; mask: Mask },
 ): Promise<AttemptResult> {
-  const joined = joinSignals([worker.forcing], limits.storeOutageMsMax);
-  const deadline = joined.signal;
-  const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask };
+  const stop = joinSignals([worker.forcing]);
+  const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask, until: stop.signal, outageMsMax: limits.storeOutageMsMax };
   let artifacts: Artifact[] = [];
   try {
     for (const note of o.notes) await o.log.note(note);
-    artifacts = await patiently({ ...patience, until: deadline }, () =>
+    artifacts = await patiently(patience, () =>
       collectArtifacts({
         folder: folder.home,
         scriptSha256: open.spec.script.sha256,
@@ -221,13 +251,11 @@ async function storeAttempt(
         inputs: open.spec.inputs,
         store: worker.store,
         note: (text) => o.log.note(text),
-        signal: deadline,
+        signal: stop.signal,
       }),
     );
-    const log = await o.log.finish(deadline);
-    await patiently({ ...patience, until: deadline }, () =>
-      writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ...o, artifacts, log })),
-    );
+    const log = await finishLog(worker, o.log);
+    await patiently(patience, () => writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ...o, artifacts, log })));
     return resultOf(o.ending, log, artifacts);
   } catch (cause) {
     if (worker.forcing.aborted) return { kind: 'interrupted', kept: true };
@@ -244,8 +272,14 @@ async function storeAttempt(
     );
     return resultOf(ending, log, told ? artifacts : []);
   } finally {
-    joined.release();
+    stop.release();
   }
+}
+
+/** While Redis is away nothing could be committed either: the lines wait for it on this disk, as long as it takes. */
+function finishLog(worker: WorkerContext, log: AttemptLog): Promise<LogDigest> {
+  const deadline = joinSignals([worker.forcing], limits.storeOutageMsMax, () => worker.redis.status !== 'ready');
+  return log.finish(deadline.signal).finally(deadline.release);
 }
 
 function resultOf(ending: AttemptEnding | SupersededEnding, log: LogDigest, artifacts: Artifact[]): AttemptResult {

@@ -1,5 +1,6 @@
 /** Waits for whatever ends a script first: itself, its time, its silence, its hunger for disk, a cancellation, output that nobody takes. */
 import { limits } from '../src/job/limits.ts';
+import { after } from '../src/service/after.ts';
 import { watchDisk } from './limits/disk-usage.ts';
 import type { Output } from './read-output.ts';
 import type { StartedScript } from './sandbox/sandbox.ts';
@@ -35,20 +36,6 @@ export function endOfScript({ started, outputs, clocks, ...o }: Watched): Promis
     if (o.diskBytes !== null) clocks.push(whenOverDisk(o.folders, o.diskBytes, () => resolve('over-disk')));
     if (o.cancel.aborted) onCancel();
   });
-}
-
-/** A timer that also holds a month. */
-export function after(delayMs: number, act: () => void): () => void {
-  const partMs = Math.min(delayMs, limits.timerMsMax);
-  let stopRest = (): void => undefined;
-  const timer = setTimeout(() => {
-    if (partMs < delayMs) stopRest = after(delayMs - partMs, act);
-    else act();
-  }, partMs);
-  return () => {
-    clearTimeout(timer);
-    stopRest();
-  };
 }
 
 /** One timer whatever the amount of output: it is set anew for what is left when it fires. */

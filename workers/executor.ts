@@ -3,8 +3,9 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { limits } from '../src/job/limits.ts';
 import type { Killed } from '../src/job/run.ts';
+import { after } from '../src/service/after.ts';
 import { BuilderError } from '../src/service/errors.ts';
-import { after, type Ended, endOfScript } from './end-of-script.ts';
+import { type Ended, endOfScript } from './end-of-script.ts';
 import { diskUsage } from './limits/disk-usage.ts';
 import type { ProcessLimits } from './limits/limiter.ts';
 import { type Output, readOutputs, type TakeOutput } from './read-output.ts';
@@ -27,6 +28,8 @@ export interface Execution {
   force?: AbortSignal;
   /** Called for chunks in the order in which they come. */
   onOutput: TakeOutput;
+  /** Called when the script may have begun: what goes wrong from then on is no reason to execute it anew. */
+  onStarted?: () => void;
   network?: 'on' | 'none';
   /** No output for so long ends the script; default: never. */
   silenceMs?: number | null;
@@ -62,6 +65,7 @@ export function createExecutor(sandbox: Sandbox): Executor {
 async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed> {
   if (execution.cancel.aborted) return { exitCode: null, signal: null, ended: 'cancelled', killed: [], outputHeld: false, diskFull: false };
   const { started, outputs } = await start(sandbox, execution);
+  execution.onStarted?.();
   const kill = new AbortController();
   const finished = started.finish(kill.signal);
   finished.catch(() => undefined);

@@ -43,15 +43,15 @@ interface Progress {
   /** Redis is another one, or the same after an outage: it must be asked how far it really has come. */
   doubtful: boolean;
   finishing: boolean;
+  /** Ends the wait for something to do. */
+  wake: () => void;
   /** The spool cannot be read any more: no trying again helps. */
   damage: BuilderError | null;
 }
 
 /** Starts draining at once; the script is never held up by it. */
 export function startPublisher(o: PublisherOptions): Publisher {
-  // Aborted with a word: without one each would make an error, with its stack, for nobody.
   const stopped = new AbortController();
-  const finish = new AbortController();
   const progress: Progress = {
     published: { offset: 0, line: 1 },
     archived: { offset: 0, line: 1 },
@@ -61,25 +61,23 @@ export function startPublisher(o: PublisherOptions): Publisher {
     room: null,
     doubtful: false,
     finishing: false,
+    wake: () => undefined,
     damage: null,
   };
-  let back = new AbortController();
   // A script that is silent now may have said things that Redis has forgotten.
   const doubt = (): void => {
     progress.doubtful = true;
-    back.abort('Redis is back');
+    progress.wake();
   };
   o.redis.on('ready', doubt);
-  // Once each: a promise per round would leave a listener per round.
-  const ends = [aborted(finish.signal), aborted(stopped.signal)];
-  let returned = aborted(back.signal);
   const loop = (async (): Promise<void> => {
     while (!stopped.signal.aborted) {
-      const growth = o.spool.grown();
-      if (back.signal.aborted) {
-        back = new AbortController();
-        returned = aborted(back.signal);
-      }
+      // One promise a round, and none that outlives it: a race with those would leave something with them each time, for as long as the script talks.
+      const woken = new Promise<void>((resolve) => {
+        progress.wake = resolve;
+      });
+      void o.spool.grown().then(progress.wake);
+      const { finishing } = progress;
       const step = await drain(o, progress).catch((cause: unknown) => {
         if (cause instanceof BuilderError && cause.code === 'damaged') progress.damage = cause;
         o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
@@ -87,19 +85,23 @@ export function startPublisher(o: PublisherOptions): Publisher {
       });
       if (progress.damage !== null) return;
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
-      else if (step === 'idle' && progress.finishing) return;
-      else if (step === 'idle')
-        await Promise.race([growth, returned, ...ends, ...(progress.archiving === null ? [] : [progress.archiving])]);
+      else if (step === 'idle' && finishing) return;
+      else if (step === 'idle') await woken;
     }
   })().finally(async () => {
     o.redis.off('ready', doubt);
     await progress.archiving;
   });
+  const stop = (): void => {
+    // With a word: without one it would make an error, with its stack, for nobody.
+    stopped.abort('stopped');
+    progress.wake();
+  };
   return {
     finish: async (signal) => {
       if (stopped.signal.aborted) throw new Error('the log could not be stored in time');
       progress.finishing = true;
-      finish.abort('the script has ended');
+      progress.wake();
       await Promise.race([loop, aborted(signal)]);
       if (progress.damage !== null) throw progress.damage;
       if (!signal.aborted) {
@@ -107,11 +109,11 @@ export function startPublisher(o: PublisherOptions): Publisher {
         if (o.spool.bytes > 0) expireStream(o.redis, o.log).catch(() => undefined);
         return;
       }
-      stopped.abort('stopped');
+      stop();
       throw new Error('the log could not be stored in time');
     },
     stop: async () => {
-      stopped.abort('stopped');
+      stop();
       await loop;
     },
   };
@@ -137,6 +139,7 @@ async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 
       })
       .finally(() => {
         progress.archiving = null;
+        progress.wake();
       });
   }
   // Redis holds no more than so much that the archive has not.

@@ -13,23 +13,35 @@ export interface Patience {
   mask?: Mask;
   /** Ends the patience: what fails then is thrown. */
   until: AbortSignal;
+  /** So is what fails for longer than this, from the first failure on: what goes on well may take as long as it takes. */
+  outageMsMax?: number;
 }
 
 /** Redis away, read-only or full, the store away or full; every other fault is thrown at once. */
 export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise<T> {
-  const startedMs = performance.now();
+  let failingSinceMs: number | null = null;
+  let fullSinceMs: number | null = null;
   for (let told = ''; ; ) {
     try {
       return await work();
     } catch (cause) {
-      const temporary = cause instanceof BuilderError ? ['store-unavailable', 'store-full'].includes(cause.code) : isRedisAway(cause);
+      const isFull = cause instanceof BuilderError && cause.code === 'store-full';
+      const nowMs = performance.now();
+      failingSinceMs ??= nowMs;
       // Room does not come back by itself as a connection does; and what waits may hold the room.
-      const isFull = cause instanceof BuilderError && cause.code === 'store-full' && performance.now() - startedMs > limits.storeFullMsMax;
-      if (!temporary || isFull || o.until.aborted) throw cause;
+      fullSinceMs = isFull ? (fullSinceMs ?? nowMs) : null;
+      const isFullForGood = fullSinceMs !== null && nowMs - fullSinceMs > limits.storeFullMsMax;
+      const isAwayForGood = o.outageMsMax !== undefined && nowMs - failingSinceMs > o.outageMsMax;
+      if (!(isFull || isAway(cause)) || isFullForGood || isAwayForGood || o.until.aborted) throw cause;
       const error = o.mask?.text(oneLine(cause)) ?? oneLine(cause);
       if (error !== told) o.logger.warn({ run: o.run, error }, 'Redis or the store refused; trying again');
       told = error;
       await pause(limits.faultPauseMs, o.until);
     }
   }
+}
+
+/** Redis or the store cannot be reached, or cannot serve. */
+export function isAway(cause: unknown): boolean {
+  return cause instanceof BuilderError ? cause.code === 'store-unavailable' : isRedisAway(cause);
 }

@@ -33,12 +33,14 @@ export interface RunFolderOptions {
   script: Buffer;
   inputs: InputFile[];
   store: Store;
+  /** Ends it while inputs are on their way. */
+  signal: AbortSignal;
 }
 
 export interface RunFolders {
   /**
    * Makes a folder and fills it; what was made is removed again where that fails. Throws BuilderError `not-found` for an input
-   * that the store does not have, `store-full` where the disk has no room, and what the store throws.
+   * that the store does not have, `store-full` where the disk has no room, what the store throws, and when the signal is aborted.
    */
   create(o: RunFolderOptions): Promise<RunFolder>;
   /** Whether fewer are being taken away than may be, at once or after a while: who makes more than can be taken away would fill the disk. */
@@ -161,19 +163,20 @@ function fill(path: string, { script, note, inputs }: RunFolderOptions): void {
   writeAttemptNote(notePath, note);
 }
 
-async function placeInputs(home: string, { inputs, store }: RunFolderOptions): Promise<void> {
+async function placeInputs(home: string, { inputs, store, signal }: RunFolderOptions): Promise<void> {
   const folders = new Set(inputs.map(({ path }) => dirname(checkRelativePath(path))));
   for (const folder of folders) await mkdir(join(home, folder), { recursive: true });
-  await eachAtOnce(inputs, limits.filesAtOnce, (input) => placeInput(home, input, store));
+  await eachAtOnce(inputs, limits.filesAtOnce, (input) => placeInput(home, input, store, signal));
 }
 
 /** The content is checked while it is written: damage in the store never reaches a script. */
-async function placeInput(home: string, input: InputFile, store: Store): Promise<void> {
+async function placeInput(home: string, input: InputFile, store: Store, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
   const bytes = await store.statBlob(input.sha256);
   if (bytes === null) throw new BuilderError('not-found', `expected the input ${input.path} in the store, got nothing for ${input.sha256}`);
   const stream = await store.getBlob(input.sha256);
   const content = checkedContent({ sha256: input.sha256, bytes, open: () => stream });
   const path = join(home, checkRelativePath(input.path));
-  await pipeline(Readable.from(content), createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+  await pipeline(Readable.from(content), createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal });
   await chmod(path, input.mode);
 }

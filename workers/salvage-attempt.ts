@@ -24,6 +24,8 @@ export interface SalvageContext {
   store: Store;
   logger: Logger;
   until: AbortSignal;
+  /** How long Redis or the store may be away at a time. */
+  outageMsMax: number;
 }
 
 export type Salvaged = { lines: number; artifacts: number } | { nothing: string } | 'held';
@@ -32,13 +34,13 @@ const WHY = 'the worker ended before all of this attempt was stored; a later sta
 
 /**
  * `held`: a living worker executes the attempt, and this is a copy of its folder, or something that was put here; nothing of it is
- * touched. Rejects when `until` is aborted, and with any fault but Redis or the store being away.
+ * touched. Rejects when `until` is aborted, when Redis or the store is away for too long, and with any other fault.
  * The same call again changes nothing.
  */
 export async function salvageAttempt(o: SalvageContext, left: LeftAttempt): Promise<Salvaged> {
   const wait = <T>(work: () => Promise<T>): Promise<T> => {
     o.until.throwIfAborted();
-    return patiently({ run: left.run, logger: o.logger, until: o.until }, work);
+    return patiently({ run: left.run, logger: o.logger, until: o.until, outageMsMax: o.outageMsMax }, work);
   };
   const { home, spoolPath } = pathsIn(left.path);
   if (!(await exists(spoolPath))) return { nothing: 'its script never started' };

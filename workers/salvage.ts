@@ -6,6 +6,7 @@ import type { Redis } from '../src/redis/connection.ts';
 import { oneLine } from '../src/service/errors.ts';
 import type { Logger } from '../src/service/logger.ts';
 import type { LeftAttempt, LeftFolder } from './left-folders.ts';
+import { isAway } from './patience.ts';
 import { removeTree } from './remove-tree.ts';
 import { pathsIn } from './run-paths.ts';
 import { salvageAttempt } from './salvage-attempt.ts';
@@ -56,10 +57,9 @@ async function salvageAll(o: SalvageOptions): Promise<void> {
 /** `held`: it is left for the next start; `away`: so is all that follows. */
 async function settle(o: SalvageOptions, left: LeftAttempt): Promise<'settled' | 'held' | 'away'> {
   const about = { run: left.run, attempt: left.attempt };
-  const until = AbortSignal.any([o.until, AbortSignal.timeout(o.waitMs ?? limits.storeOutageMsMax)]);
   try {
     o.until.throwIfAborted();
-    const stored = await salvageAttempt({ ...o, until }, left);
+    const stored = await salvageAttempt({ ...o, outageMsMax: o.waitMs ?? limits.storeOutageMsMax }, left);
     if (stored === 'held') {
       o.logger.warn(
         { ...about, folder: left.path },
@@ -70,8 +70,8 @@ async function settle(o: SalvageOptions, left: LeftAttempt): Promise<'settled' |
     o.logger.info({ ...about, ...stored }, 'what a dead worker left of an attempt is seen to');
   } catch (cause) {
     // What an abort ended may tell of a file by its name.
-    const error = until.aborted ? 'Redis or the store was away for too long' : oneLine(cause);
-    if (o.until.aborted || (until.aborted && !(await isOld(left)))) {
+    const error = isAway(cause) ? 'Redis or the store was away for too long' : oneLine(cause);
+    if (o.until.aborted || (isAway(cause) && !(await isOld(left)))) {
       o.logger.warn(about, 'what a dead worker left of an attempt waits for the next start');
       return 'away';
     }

@@ -1,6 +1,7 @@
 /** Taking runs of several platforms with one bound on how many scripts run at a time. */
 import { limits } from '../src/job/limits.ts';
 import { type Consumer, consumeRuns, type Delivery, type Handled } from '../src/queue/consume.ts';
+import { after } from '../src/service/after.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
 import { createPlaces } from './places.ts';
 import { runJob } from './run-job.ts';
@@ -82,11 +83,11 @@ export function takeRuns(o: TakeOptions): { close(): Promise<void> } {
 }
 
 function createIdleClock(idleMs: number | null, ring: () => void): { start(): void; stop(): void } {
-  let timer: NodeJS.Timeout | undefined;
+  let stop = (): void => undefined;
   return {
     start: () => {
-      if (idleMs !== null) timer = setTimeout(ring, idleMs);
+      if (idleMs !== null) stop = after(idleMs, ring);
     },
-    stop: () => clearTimeout(timer),
+    stop: () => stop(),
   };
 }

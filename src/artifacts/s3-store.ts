@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { limits } from '../job/limits.ts';
 import { BuilderError } from '../service/errors.ts';
+import { createGate } from '../service/gate.ts';
 import { contentInMemory } from './checked-content.ts';
 import { checkDigest, checkDocumentKey, checkDocumentPrefix, inByteOrder } from './keys.ts';
 import { type CallOptions, connectBucket, type S3Bucket, type S3Config } from './s3-bucket.ts';
@@ -28,6 +29,7 @@ export async function openS3Store(config: S3Config): Promise<Store> {
 }
 
 function createStore(bucket: S3Bucket): Store {
+  const inTurn = createGate(limits.s3UploadsMax);
   const putBlob: Store['putBlob'] = async (source, signal) => {
     checkDigest(source.sha256);
     signal?.throwIfAborted();
@@ -36,7 +38,7 @@ function createStore(bucket: S3Bucket): Store {
     if (content !== null && (await putNew(bucket, key, content, signal))) return 'stored';
     // An object of another length is damage; writing it anew heals it.
     if ((await bucket.stat(key)) === source.bytes) return 'known';
-    await upload({ bucket, key, source, signal });
+    await inTurn(() => upload({ bucket, key, source, signal }));
     return 'stored';
   };
   return {

@@ -10,7 +10,7 @@ const COLUMNS_DEFAULT = 100;
 
 /** Runs one command line; every error is told on stderr in one line. Never throws. */
 export async function runCommandLine(args: string[], io: Io): Promise<number> {
-  const output = createOutput(io, args.includes('--json'));
+  const output = createOutput(io, withoutPlain(args).includes('--json'));
   let helper = 'builder --help';
   try {
     const at = commandIndex(args);
@@ -27,12 +27,23 @@ export async function runCommandLine(args: string[], io: Io): Promise<number> {
     }
     const { commands, program } = await load(name);
     helper = `builder ${name} --help`;
-    return await runOne({ name, program, commands, args: [...args.slice(at), ...args.slice(0, at)], io });
+    return await runOne({ name, program, commands, args: withFlagsBehind(args.slice(at), args.slice(0, at)), io });
   } catch (thrown) {
     const error = asBuilderError(thrown);
     output.fail(error, error.code === 'usage' ? `; see '${helper}'` : '');
     return error.exitCode;
   }
+}
+
+/** Global options may stand before the command; behind it they must not come behind `--`, where all is plain. */
+function withFlagsBehind(args: string[], flags: string[]): string[] {
+  const before = withoutPlain(args);
+  return [...before, ...flags, ...args.slice(before.length)];
+}
+
+/** What stands before `--`. */
+function withoutPlain(args: string[]): string[] {
+  return args.includes('--') ? args.slice(0, args.indexOf('--')) : args;
 }
 
 interface One {

@@ -15,8 +15,8 @@ export interface ParseOptions {
   columns: number;
 }
 
-/** yargs takes a lone `-` for an option without a name; no argument can hold a NUL. */
-const STDIN = '\0stdin';
+/** Before what yargs would take for options: a lone `-`, and what follows `--`. No argument can hold a NUL. */
+const PLAIN = '\0';
 
 const CONFIGURATION = {
   'greedy-arrays': false,
@@ -108,13 +108,14 @@ function addOptions(parser: Argv, options: Record<string, Option>): void {
   }
 }
 
-/** A lone `-` is hidden from yargs, and `-oDIR` becomes `-o DIR`, which yargs would take for four flags. */
+/** A lone `-` and what follows `--` are hidden from yargs, and `-oDIR` becomes `-o DIR`, which yargs would take for four flags. */
 function prepare(args: string[], options: Record<string, Option>): string[] {
   const taking = Object.entries(options).filter(([, option]) => option.kind !== 'flag');
   const letters = taking.flatMap(([name, { alias }]) => [name, alias ?? '']).filter((name) => name.length === 1);
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   return args.flatMap((arg, index) => {
-    if (arg === '-') return [STDIN];
+    if (index === end) return [];
+    if (arg === '-' || (index > end && arg.startsWith('-'))) return [PLAIN + arg];
     const joined = index < end && /^-[^-=][^=]/.test(arg) && letters.includes(arg.charAt(1));
     return joined ? [arg.slice(0, 2), arg.slice(2)] : [arg];
   });
@@ -144,12 +145,12 @@ function checkChoice(what: string, value: unknown, choices: readonly string[] | 
 
 function restored(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(restored);
-  return value === STDIN ? '-' : value;
+  return typeof value === 'string' && value.startsWith(PLAIN) ? value.slice(PLAIN.length) : value;
 }
 
 function inOurWords(message: string, command: Command | undefined): string {
   const text = message
-    .replaceAll(STDIN, '-')
+    .replaceAll(PLAIN, '')
     .replace(/\s*\n\s*/g, ' ')
     .trim();
   const unknown = /^Unknown (?:argument|command)s?: (.*)$/.exec(text)?.[1];

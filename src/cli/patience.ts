@@ -1,6 +1,6 @@
 /** Trying again while a server is away: growing pauses, an end, and one message each time the connection is lost. */
 import { limits } from '../job/limits.ts';
-import { asBuilderError, type BuilderError, type ErrorCode } from '../service/errors.ts';
+import { asBuilderError, type ErrorCode } from '../service/errors.ts';
 import { pause } from '../service/lifecycle.ts';
 
 export interface Patience {
@@ -32,7 +32,7 @@ export function createPatience({ signal, say, reconnectMs = limits.followReconne
       const error = asBuilderError(thrown);
       if (signal.aborted || !PASSING.includes(error.code)) throw error;
       const nowMs = performance.now();
-      if (lostAtMs === null && !isSilence(error)) say('connection lost; trying again');
+      if (lostAtMs === null) say('connection lost; trying again');
       lostAtMs ??= nowMs;
       if (nowMs - lostAtMs >= reconnectMs) throw error;
       await pause(Math.min(pauseMs, lostAtMs + reconnectMs - nowMs), signal);
@@ -40,12 +40,4 @@ export function createPatience({ signal, say, reconnectMs = limits.followReconne
     },
     again: () => pause(limits.followPauseMs, signal),
   };
-}
-
-/** fetch ends a connection on which nothing came for minutes; a quiet script is no loss. */
-function isSilence(error: BuilderError): boolean {
-  for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'UND_ERR_BODY_TIMEOUT') return true;
-  }
-  return false;
 }

@@ -24,7 +24,7 @@ export interface Call {
 export interface Transport {
   /** The answer's body, parsed; `null` for an empty one. Gives up after limits.clientAnswerMsMax. */
   json(call: Call): Promise<unknown>;
-  /** The answer with its body unread, without a bound in time; throws unless it is a success. */
+  /** The answer with its body unread; of a GET or HEAD each pause is at most limits.clientSilenceMsMax, else there is no bound in time. Throws unless it is a success. */
   send(call: Call): Promise<Answer>;
   /** What went wrong while an answer's body was read, in one line. */
   broken(cause: unknown): BuilderError;
@@ -77,6 +77,8 @@ async function request(access: Access, call: Call): Promise<Answer> {
       method,
       headers,
       ...(body === undefined ? {} : { body }),
+      // What is sent may take the server long to store, of which it says nothing.
+      ...(method === 'GET' || method === 'HEAD' ? { silenceMs: limits.clientSilenceMsMax } : {}),
       ...(call.signal === undefined ? {} : { signal: call.signal }),
     });
   } catch (cause) {

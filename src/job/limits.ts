@@ -120,6 +120,8 @@ export const limits = {
   scriptCacheBytes: 8 * MIB,
   /** Upload part of the S3 store; the part is what one upload holds in memory. */
   s3PartBytes: 16 * MIB,
+  /** Uploads to one S3 store at a time, of all runs together, small content apart: each holds a part in memory. */
+  s3UploadsMax: 32,
   /** S3 takes no upload of more parts; a larger file has larger parts. */
   s3PartsMax: 10_000,
   /** Requests in flight to one S3 store; downloads by slow readers hold one each. */
@@ -219,6 +221,10 @@ export const limits = {
   insistMsMax: 20 * SECOND,
   /** How long a producer waits for an answer other than a log or a file. */
   clientAnswerMsMax: MINUTE,
+  /** A log or a file of which nothing comes for so long has lost its server: one that stands says so every eventStreamPingMs. */
+  clientSilenceMsMax: MINUTE,
+  /** A connection on which nothing comes is asked by the kernel, after so long, whether its other end still lives. */
+  deadPeerMs: MINUTE,
   /** A follower looks at the record at least this often, should a wake-up have been lost. */
   followPollMs: 2 * SECOND,
   /** A log that is followed says so often that it stands, so that a dead connection is noticed and a quiet one is not given up. */
@@ -261,6 +267,8 @@ export const limits = {
   diskPollPart: 10,
   /** Files looked at in one go, before others get their turn. */
   diskWalkAtOnce: 64,
+  /** Of a folder that is to be removed; the system takes paths of 4,096 bytes, and a name has 255. */
+  removePathBytesMax: 3 * KIB,
   /** A script that seems silent is looked at once more after so long: output may wait in the pipe when the worker itself was stopped. */
   silenceAgainMs: 250,
   /** How much nicer scripts are than their worker, so that heartbeat and locks come first. */

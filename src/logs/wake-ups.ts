@@ -32,17 +32,20 @@ export function createWakeUps(connection: Redis, commands: Redis): WakeUps {
   const reader = createReader(connection, commands, followed);
   let closed = false;
   let giveUp = (): void => undefined;
-  const closing = new Promise<void>((resolve) => {
-    giveUp = resolve;
-  });
+  /** Until it is over, or all is: a race with one promise for that would leave something with it at every wake-up. */
+  const unlessClosed = (work: Promise<unknown>): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      giveUp = () => resolve(undefined);
+      work.then(resolve, reject);
+    });
   const loop = (async (): Promise<void> => {
     while (!closed) {
       try {
         // While Redis is away a command that waits for it is never answered, not even by closing the connection.
-        await Promise.race([reader.wakeNext(), closing]);
+        await unlessClosed(reader.wakeNext());
       } catch {
         // Redis is away: followers look by themselves every limits.followPollMs, and the connection comes back by itself.
-        if (!closed) await Promise.race([new Promise((resolve) => setTimeout(resolve, PAUSE_MS)), closing]);
+        if (!closed) await unlessClosed(new Promise((resolve) => setTimeout(resolve, PAUSE_MS)));
       }
     }
   })();

@@ -23,14 +23,36 @@ export const ADOPTED_ALWAYS = 1_000_000;
  * when its worker hears of it or, if the worker is dead, within about one lock duration. Throws `not-found` and, for a finished run, `conflict`.
  */
 export async function requestCancel(queues: Queues, id: string, reason: string | null): Promise<Run> {
-  const request = { requestedAt: new Date().toISOString(), reason };
-  const answer = await runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling], [id, JSON.stringify(request)]);
+  const answer = await mark(queues, id, reason);
   if (answer === 'gone') throw new BuilderError('not-found', `no such run: ${id}`);
   if (answer === 'finished') throw new BuilderError('conflict', `expected a run that is not finished, got ${id}, which has ended`);
+  await goOn(queues, id);
+  return getRun(queues, id);
+}
+
+/** For one of many, which others see to meanwhile: one that has ended, or is gone, is left as it is. */
+export async function cancelIfOpen(queues: Queues, id: string, reason: string): Promise<void> {
+  if ((await mark(queues, id, reason)) === 'requested') await goOn(queues, id);
+}
+
+/** So is one that a worker has taken since it was seen to wait. */
+export async function cancelIfWaiting(queues: Queues, platform: string, id: string, reason: string): Promise<void> {
+  if (!(await isHeld(queues, platform, id))) await cancelIfOpen(queues, id, reason);
+}
+
+async function isHeld(queues: Queues, platform: string, id: string): Promise<boolean> {
+  return (await queues.redis.exists(bullLockKey(runQueue(platform), id))) === 1;
+}
+
+async function mark(queues: Queues, id: string, reason: string | null): Promise<unknown> {
+  const request = { requestedAt: new Date().toISOString(), reason };
+  return runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling], [id, JSON.stringify(request)]);
+}
+
+async function goOn(queues: Queues, id: string): Promise<void> {
   await queues.redis.publish(keys.cancelChannel, id);
   // The store may be away just now: the mark is durable, and every server goes on with it.
   await settleCancel(queues, id).catch((cause: unknown) => queues.logger.warn({ run: id, error: oneLine(cause) }, 'a cancellation waits'));
-  return getRun(queues, id);
 }
 
 /**
@@ -48,10 +70,7 @@ export async function takePlace(queues: Queues, spec: RunSpec, reason: string): 
   const [own, ...orders] = await queues.redis.zmscore(keys.runs, [id, ...open]);
   for (const [n, other] of open.entries()) {
     if (Number(orders[n]) >= Number(own)) continue;
-    await requestCancel(queues, other, reason).catch((cause: unknown) => {
-      // It has ended by itself meanwhile.
-      if (!(cause instanceof BuilderError) || !['conflict', 'not-found'].includes(cause.code)) throw cause;
-    });
+    await cancelIfOpen(queues, other, reason);
   }
 }
 
@@ -62,7 +81,7 @@ export async function settleCancel(queues: Queues, id: string): Promise<void> {
     await queues.redis.zrem(keys.cancelling, id);
     return;
   }
-  if ((await queues.redis.exists(bullLockKey(runQueue(record.spec.platform), id))) === 1) return;
+  if (await isHeld(queues, record.spec.platform, id)) return;
   const last = record.attempts.at(-1);
   const isOpen = last !== undefined && last.outcome === null;
   // Its worker may live, and have had no chance to renew its lock.

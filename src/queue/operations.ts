@@ -2,7 +2,7 @@
 import type { RunRecord } from '../job/run.ts';
 import { keys } from '../redis/keys.ts';
 import { BuilderError } from '../service/errors.ts';
-import { requestCancel, retryRun } from './cancel.ts';
+import { cancelIfWaiting, requestCancel, retryRun } from './cancel.ts';
 import { knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { readRecord } from './records.ts';
@@ -39,7 +39,11 @@ export async function removeJobOfRun(queues: Queues, platform: string, id: strin
 /** The same for every job in a state; running ones are left alone. Returns how many. */
 export async function cleanState(queues: Queues, platform: string, state: OpenState | EndedState): Promise<number> {
   const ids = await idsIn(queues, platform, state);
-  for (const id of ids) await removeJobOfRun(queues, platform, id);
+  for (const id of ids) {
+    // Of those that waited when they were listed a worker may have taken some since.
+    if (isOpen(await readRecord(queues.redis, id))) await cancelIfWaiting(queues, platform, id, REASON);
+    else await platformQueue(queues, platform).remove(id);
+  }
   return ids.length;
 }
 
@@ -70,7 +74,12 @@ export async function promoteJob(queues: Queues, platform: string, id: string): 
 }
 
 export async function promoteAll(queues: Queues, platform: string): Promise<void> {
-  for (const id of await idsIn(queues, platform, 'delayed')) await promoteJob(queues, platform, id);
+  for (const id of await idsIn(queues, platform, 'delayed')) {
+    await promoteJob(queues, platform, id).catch((cause: unknown) => {
+      // It has begun, or ended, since it was listed.
+      if (!(cause instanceof BuilderError)) throw cause;
+    });
+  }
 }
 
 /** All ids first: what is done to a job moves those behind it. */

@@ -1,6 +1,6 @@
 /** Platforms: known since a run or a worker named them; a dropped one takes no new runs. */
 import { keys } from '../redis/keys.ts';
-import { requestCancel } from './cancel.ts';
+import { cancelIfWaiting } from './cancel.ts';
 import { droppedPlatforms, knownPlatforms } from './platform-sets.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { readRecords } from './records.ts';
@@ -26,10 +26,10 @@ export async function dropPlatform(queues: Queues, platform: string): Promise<vo
     ids = await queue.getRanges(['wait', 'prioritized', 'delayed'], 0, CANCEL_PAGE - 1, true);
     if (ids[0] === last) break;
     last = ids[0] ?? '';
-    for (const id of ids) await requestCancel(queues, id, reason);
+    for (const id of ids) await cancelIfWaiting(queues, platform, id, reason);
   }
   // Those that were recorded just before, and are not queued yet.
-  for (const { id } of await unstarted(queues, platform)) await requestCancel(queues, id, reason);
+  for (const { id } of await unstarted(queues, platform)) await cancelIfWaiting(queues, platform, id, reason);
 }
 
 async function unstarted(queues: Queues, platform: string): Promise<{ id: string }[]> {

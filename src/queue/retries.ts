@@ -45,8 +45,12 @@ export async function startRetries(queues: Queues, due: string[]): Promise<void>
     const state = await job?.getState();
     // Its worker is about to delay it; or it runs already, which is forgotten when it has ended.
     if (state === 'active') return;
-    // Another server may have started it in this very moment.
-    if (state === 'delayed') await job?.promote().catch(() => undefined);
+    if (state === 'delayed') {
+      await job?.promote().catch(async (cause: unknown) => {
+        // Another server may have started it in this very moment; else it is started at the next look, and must not be forgotten.
+        if ((await job.getState()) === 'delayed') throw cause;
+      });
+    }
     await runScript(queues.redis, forgetDueScript, [keys.retries], [id]);
   });
 }

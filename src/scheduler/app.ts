@@ -45,6 +45,8 @@ export async function createApp(context: ServerContext): Promise<FastifyInstance
     logger: false,
     bodyLimit: limits.bodyBytesMax,
     forceCloseConnections: 'idle',
+    // Of an upload whose producer lost its power nothing else would ever tell.
+    http: { keepAlive: true, keepAliveInitialDelay: limits.deadPeerMs },
     routerOptions: { maxParamLength: limits.pathBytesMax },
     frameworkErrors: (error, _, reply) => void sendProblem(reply, new BuilderError('usage', oneLine(error))),
   });

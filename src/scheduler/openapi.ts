@@ -14,6 +14,8 @@ interface Operation {
   scope: api.Scope | null;
   body?: z.ZodType;
   answer?: z.ZodType;
+  /** Answers with bytes as they are, too. */
+  bytes?: true;
   status?: number;
   query?: string[];
 }
@@ -69,11 +71,12 @@ const OPERATIONS: Record<string, Partial<Record<Method, Operation>>> = {
       summary: 'Artifacts of a run; with `contents=FIRST-LAST` the bytes of those at these positions of the list, one behind the other',
       scope: 'read',
       answer: api.ArtifactList,
+      bytes: true,
       query: ['attempt', 'contents'],
     },
   },
   '/api/v1/runs/{id}/artifacts/{path}': {
-    get: { summary: 'Bytes of an artifact; ranges, `ETag` is the digest', scope: 'read', query: ['attempt'] },
+    get: { summary: 'Bytes of an artifact; ranges, `ETag` is the digest', scope: 'read', bytes: true, query: ['attempt'] },
   },
   '/api/v1/inputs': { put: { summary: 'Store the bytes of an input', scope: 'submit', answer: api.StoredInput, status: 201 } },
   '/api/v1/inputs/{sha256}': { head: { summary: 'Whether an input is known', scope: 'read' } },
@@ -118,10 +121,13 @@ export function openApiDocument(): object {
   };
 }
 
-function described(path: string, { summary, scope, body, answer, status = 200, query = [] }: Operation): object {
+function described(path: string, { summary, scope, body, answer, bytes, status = 200, query = [] }: Operation): object {
   const named = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
   const asked = query.map((name) => ({ name, in: 'query', schema: { type: 'string' } }));
-  const content = answer === undefined ? {} : { content: { 'application/json': { schema: schemaOf(answer, 'output') } } };
+  const content = {
+    ...(answer === undefined ? {} : { 'application/json': { schema: schemaOf(answer, 'output') } }),
+    ...(bytes === undefined ? {} : { 'application/octet-stream': {} }),
+  };
   const problem = {
     description: 'A problem',
     content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
@@ -132,7 +138,7 @@ function described(path: string, { summary, scope, body, answer, status = 200, q
     ...(body === undefined
       ? {}
       : { requestBody: { required: true, content: { 'application/json': { schema: schemaOf(body, 'input') } } } }),
-    responses: { [status]: { description: 'Done', ...content }, default: problem },
+    responses: { [status]: { description: 'Done', content }, default: problem },
     security: scope === null ? [] : [{ token: [] }],
   };
 }

@@ -75,7 +75,9 @@ async function isAttemptOpen(redis: Redis, { run, attempt, claim }: LogId): Prom
 }
 
 function nextLog(record: RunRecord, shown: number, wanted: number | null): LogId | null {
-  const number = wanted ?? record.result?.attempt ?? record.attempts.at(-1)?.number ?? 0;
+  const newest = record.result?.attempt ?? record.attempts.at(-1)?.number ?? 0;
+  // Who has seen one sees those that follow it, however many began while it was read.
+  const number = wanted ?? (shown > 0 ? Math.min(shown + 1, newest) : newest);
   const attempt = record.attempts.find((one) => one.number === number);
   if (attempt === undefined || (wanted === null && number <= shown)) return null;
   return { run: record.spec.id, attempt: number, claim: attempt.claim };

@@ -30,7 +30,7 @@ export interface WorkerConfig extends CommonConfig {
   name: string;
   /** By their names, as runs ask for them. */
   secrets: ReadonlyMap<string, string>;
-  /** Where they were read from: no script is to see these files. */
+  /** What was read by a variable with `_FILE`, secrets of runs and of the worker's own: no script is to see these files. */
   secretFiles: string[];
 }
 
@@ -49,6 +49,8 @@ const FILE_SUFFIX = '_FILE';
 class Variables {
   private readonly env: NodeJS.ProcessEnv;
   readonly faults: string[] = [];
+  /** Those read by `NAME_FILE`, by absolute paths. */
+  readonly files = new Set<string>();
 
   constructor(env: NodeJS.ProcessEnv) {
     this.env = env;
@@ -58,6 +60,7 @@ class Variables {
   text(name: string): string | undefined {
     const file = this.env[`${name}_FILE`];
     if (file === undefined) return this.env[name];
+    this.files.add(resolve(file));
     try {
       return readFileSync(file, 'utf8').replace(/\r?\n$/, '');
     } catch (cause) {
@@ -122,7 +125,8 @@ export function readWorkerConfig(env: NodeJS.ProcessEnv = process.env): WorkerCo
       'an absolute path',
     ),
     name: from.checked('BUILDER_WORKER_NAME', defaultWorkerName(), (text) => text, 'a name'),
-    ...takeSecrets(from, env),
+    secrets: takeSecrets(from, env),
+    secretFiles: [...from.files],
   };
   refuse(from.faults);
   return config;
@@ -163,14 +167,11 @@ export function inheritedEnvironment(env: NodeJS.ProcessEnv = process.env): Reco
 }
 
 /** Takes them out of the environment, so that nothing inherits them. Of what is wrong with one, its name is told and never its value. */
-function takeSecrets(from: Variables, env: NodeJS.ProcessEnv): Pick<WorkerConfig, 'secrets' | 'secretFiles'> {
+function takeSecrets(from: Variables, env: NodeJS.ProcessEnv): Map<string, string> {
   const given = secretVariables(env);
   const secrets = new Map<string, string>();
-  const secretFiles: string[] = [];
-  for (const [variable, path] of Object.entries(given)) {
-    const isFile = variable.endsWith(FILE_SUFFIX);
-    if (isFile) secretFiles.push(path);
-    const base = isFile ? variable.slice(0, -FILE_SUFFIX.length) : variable;
+  for (const variable of Object.keys(given)) {
+    const base = variable.endsWith(FILE_SUFFIX) ? variable.slice(0, -FILE_SUFFIX.length) : variable;
     const name = base.slice(SECRET_PREFIX.length);
     const value = from.text(base);
     const fault = value === undefined ? null : secretFault(name, value);
@@ -178,7 +179,7 @@ function takeSecrets(from: Variables, env: NodeJS.ProcessEnv): Pick<WorkerConfig
     secrets.set(name, value ?? '');
   }
   for (const variable of Object.keys(given)) delete env[variable];
-  return { secrets, secretFiles };
+  return secrets;
 }
 
 function secretFault(name: string, value: string): string | null {

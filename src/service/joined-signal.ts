@@ -9,15 +9,18 @@ export interface JoinedSignal {
   release(): void;
 }
 
-/** `timeoutMs`: aborted then at the latest; it keeps no program alive. */
-export function joinSignals(signals: readonly AbortSignal[], timeoutMs?: number): JoinedSignal {
+/** `timeoutMs`: aborted then at the latest, unless `isExcused` says that this time does not count; it keeps no program alive. */
+export function joinSignals(signals: readonly AbortSignal[], timeoutMs?: number, isExcused = (): boolean => false): JoinedSignal {
   const joined = new AbortController();
   const listeners = signals.map((signal) => ({ signal, act: () => joined.abort(signal.reason) }));
   for (const { signal, act } of listeners) {
     if (signal.aborted) act();
     else signal.addEventListener('abort', act, { once: true });
   }
-  const late = (): void => joined.abort(new DOMException('expected it to be over in time', 'TimeoutError'));
+  const late = (): void => {
+    if (isExcused()) timer?.refresh();
+    else joined.abort(new DOMException('expected it to be over in time', 'TimeoutError'));
+  };
   const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs).unref();
   return {
     signal: joined.signal,

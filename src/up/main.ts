@@ -8,6 +8,7 @@ import { clientConfigHome, secretVariables } from '../service/config.ts';
 import { asBuilderError, BuilderError } from '../service/errors.ts';
 import { aborted, createLifecycle } from '../service/lifecycle.ts';
 import { createLogger } from '../service/logger.ts';
+import { makeFolder } from '../service/make-folder.ts';
 import { version } from '../service/version.ts';
 import { openDataFolder, writeWhole } from './data-folder.ts';
 import { platformOfMachine } from './platform.ts';
@@ -62,12 +63,15 @@ async function up(flags: Flags): Promise<void> {
   try {
     // The programs name Redis's socket relative to it.
     process.chdir(data.path);
+    const configFolder = join(clientConfigHome(), 'builder');
+    // Before a script runs: its sandbox hides what is there. Where it cannot be made, that is told below.
+    await makeFolder(configFolder, 0o700).catch(() => undefined);
     const system = await Promise.race([startSystem({ ...flags, secrets, data, logger, life }), aborted(life.draining)]);
     if (system === undefined) return;
     served = true;
     const client = `${JSON.stringify({ server: system.url, token: data.token })}\n`;
     await writeWhole(join(data.path, 'client.json'), client);
-    await writeWhole(join(clientConfigHome(), 'builder', 'client.json'), client).catch((cause: Error) =>
+    await writeWhole(join(configFolder, 'client.json'), client).catch((cause: Error) =>
       logger.warn(
         { error: cause.message },
         'the client configuration of this user could not be written; use --server and --token elsewhere',

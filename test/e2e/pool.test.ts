@@ -1,7 +1,9 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { connect } from '../../src/redis/connection.ts';
 import { BULL_PREFIX, runQueue } from '../../src/redis/keys.ts';
+import { sha256Of } from '../support/contents.ts';
 import { ask } from '../support/http.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { type Program, startProgram } from '../support/system.ts';
@@ -143,6 +145,39 @@ describe('a worker', () => {
     expect((await api(`/runs/${ids[1]}`)).json).toMatchObject({ state: 'waiting', attempts: [] });
     expect((await startWorker('last', '--once', 'rare').ended).code).toBe(0);
     expect(await finished(ids[1] ?? '')).toMatchObject({ outcome: 'succeeded', worker: 'last', attempt: 1 });
+  });
+
+  it('ends a run as lost, and keeps what it said and left, where its sandbox breaks: its script is not executed anew', async () => {
+    const id = await submit('debian-12', 'echo said; echo left > left; sleep 0.1; kill -9 $PPID; sleep 300');
+    const run = await finished(id);
+    expect(run).toMatchObject({ outcome: 'lost', reason: expect.stringMatching(/^broken: /), attempt: 1, artifactCount: 1 });
+    expect((await ask(access, `/api/v1/runs/${id}/log`)).text).toMatch(/^said\n/);
+  });
+
+  it('without a file descriptor to spare fails a start, and lives', async () => {
+    const slots = new URL('../../dist/workers/sandbox/slots.js', import.meta.url).href;
+    const program = `
+      const { openSync } = await import('node:fs');
+      const { createSlots } = await import('${slots}');
+      try { for (;;) openSync('/dev/null'); } catch {}
+      const told = await createSlots().take().then(() => 'taken', (cause) => cause.message);
+      setTimeout(() => console.log(told), 50);`;
+    const args = ['-c', 'ulimit -n 64; exec "$0" "$@"', process.execPath, '--input-type=module', '-e', program];
+    expect(execFileSync('/bin/sh', args, { encoding: 'utf8' })).toMatch(/^expected to start a process for a run/);
+  });
+
+  it('refuses a run of which an input is no more in the store', async () => {
+    const content = Buffer.from('what it needs');
+    const sha256 = sha256Of(content);
+    expect((await ask(access, '/api/v1/inputs', { method: 'PUT', body: content })).status).toBe(201);
+    const { id } = (await api('/runs', { platform: 'unfed', script: 'cat a', inputs: [{ path: 'a', sha256, mode: 0o644 }] })).json;
+    const [blob = ''] = readdirSync(`${temp.path}/store/blobs`, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith(sha256),
+    );
+    rmSync(`${temp.path}/store/blobs/${blob}`);
+    const worker = startWorker('unfed', '--once', 'unfed');
+    expect(await finished(id)).toMatchObject({ outcome: 'refused', reason: expect.stringMatching(/^input-missing: .*a/) });
+    expect((await worker.ended).code).toBe(0);
   });
 
   it('with --idle-exit ends when there has been nothing to do for so long', async () => {

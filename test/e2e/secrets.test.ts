@@ -115,11 +115,17 @@ describe('a secret', () => {
   });
 
   it('is not given to a script that does not ask for it', async () => {
-    const id = await submit(`env; cat '${temp.path}/key' || true`);
+    const own = [
+      `${temp.path}/key`,
+      `${system.folder.path}/config/builder/client.json`,
+      `${system.dir}/client.json`,
+      `${system.dir}/token`,
+    ];
+    const id = await submit(`env; cat ${own.map((path) => `'${path}'`).join(' ')} || true`);
     const run = await finished(id);
     const log = (await system.builder('observe', id)).stdout;
     expect([run.outcome, log.includes('TOKEN='), log.includes('BUILDER_SECRET')]).toEqual(['succeeded', false, false]);
-    if (system.up.stdout.includes('sandbox bwrap')) expect(shownIn(log)).toEqual([]);
+    if (system.up.stdout.includes('sandbox bwrap')) expect([...shownIn(log), log.includes(system.token)]).toEqual([false]);
   });
 
   it('that the worker does not have: the run is refused, and says which', async () => {

@@ -6,6 +6,7 @@ import { freePorts } from '../support/free-ports.ts';
 import { ask } from '../support/http.ts';
 import { type Pool, startPool } from '../support/pool.ts';
 import { type Program, startProgram } from '../support/system.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
 import { until } from '../support/until.ts';
 
 let pool: Pool;
@@ -100,4 +101,21 @@ describe('a follower', () => {
     const { code, stdout } = await follower.ended;
     expect([code, stdout]).toEqual([0, Array.from({ length: 100 }, (_, n) => `line ${n + 1}\n`).join('')]);
   });
+
+  it('notices that its connection is dead although nothing closed it, and goes on', async () => {
+    pool = await startPool();
+    const [port = 0] = await freePorts(1);
+    await pool.startServer(port);
+    const between = await startTcpProxy(port);
+    const id = await pool.submit('for n in $(seq 1 80); do echo line $n; sleep 1; done');
+    const env = { BUILDER_SERVER: `http://127.0.0.1:${between.port}`, BUILDER_TOKEN: pool.access.token };
+    const follower = startProgram(['observe', id], { cwd: pool.folder.path, env });
+    await until(() => follower.stdout.includes('line 2\n'), 'the first lines');
+    await between.set('swallow');
+    await between.set('pass');
+    const { code, stdout, stderr } = await follower.ended;
+    await between.stop();
+    expect([code, stdout]).toEqual([0, Array.from({ length: 80 }, (_, n) => `line ${n + 1}\n`).join('')]);
+    expect(stderr).toContain('connection lost; trying again');
+  }, 180_000);
 });

@@ -115,6 +115,28 @@ describe('a worker that is cut off', () => {
   });
 });
 
+describe('a run during which its workers die', () => {
+  it('is given up after three of them, and shows each', async () => {
+    const id = await pool.submit('echo begun; sleep 600', { platform: 'deadly' });
+    const names = ['first', 'second', 'third'];
+    for (const [index, name] of names.entries()) {
+      const victim = await pool.startWorker(name, { platforms: ['deadly'] });
+      const begun = async () => {
+        const run = await pool.run(id);
+        return run.state === 'running' && run.attempt === index + 1;
+      };
+      await until(begun, `attempt ${index + 1}`, 60_000);
+      victim.child.kill('SIGKILL');
+      await victim.ended;
+    }
+    const survivor = await pool.startWorker('survivor', { platforms: ['deadly'] });
+    const run = await pool.finished(id, 60_000);
+    expect(run).toMatchObject({ outcome: 'lost', reason: 'worker-died: 3 workers died while running it (first, second, third)' });
+    expect(run.attempts.map(({ worker, outcome }) => [worker, outcome])).toEqual(names.map((name) => [name, 'superseded']));
+    expect(survivor.child.exitCode).toBeNull();
+  }, 240_000);
+});
+
 describe('a worker that gets SIGTERM', () => {
   it('while it waits for runs ends at once', async () => {
     const worker = await pool.startWorker('idle', { platforms: ['idle'] });

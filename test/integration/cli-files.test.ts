@@ -86,6 +86,18 @@ describe('download', () => {
     expect((await runCommand(['download', RUN_ID, '.', '-o', 'two'], at())).stdout).toBe('out/a\nout/deep/b\noutside\n');
   });
 
+  test('takes what follows -- for names, whatever they begin with', async () => {
+    await serveArtifacts([
+      { path: '-o', content: 'a' },
+      { path: '--json', content: 'b' },
+      { path: 'c', content: 'c' },
+    ]);
+    expect(await runCommand(['download', RUN_ID, '-o', 'here', '--', '-o', '--json'], at())).toMatchObject({ code: 0, stderr: '' });
+    expect(filesBelow(`${folder.path}/here`)).toEqual(['/--json', '/-o']);
+    expect((await runCommand(['--server', server?.url ?? '', 'download', RUN_ID, '-o', 'more', '--', '--json'], at())).code).toBe(0);
+    expect((await runCommand(['download', '--', RUN_ID, '-x'], at())).stderr).toMatch(/expected a file or folder of the run, got -x/);
+  });
+
   test('of a path that the run does not have ends with 66 and writes nothing', async () => {
     await serveArtifacts([{ path: 'a', content: 'a' }]);
     const ran = await runCommand(['download', RUN_ID, 'a', 'b', '-o', 'here'], at());

@@ -116,6 +116,19 @@ describe('a follower', () => {
     expect(stderr()).toMatch(new RegExp(`connection lost.*expected a server at .*builder observe ${RUN_ID} --from 2`, 's'));
   });
 
+  test('gives up as well where each answer begins and breaks off before anything came of it', async () => {
+    const server = await serve((asked, response) => {
+      if (!asked.path.endsWith('/log')) return json(response, finishedRun('succeeded'));
+      response.flushHeaders();
+      setImmediate(() => response.destroy());
+    });
+    const { io, stderr } = commandIo(at(server));
+    const client = createClient({ server: server.url, token: 'secret-token', tokenFrom: '--token' });
+    const session = { io, output: createOutput(io, false), client: () => client, catalogue: {} };
+    const code = await observeRun(session, () => client.run(RUN_ID), { from: 1, follow: true, exitZero: false, reconnectMs: 300 });
+    expect([code, stderr().match(/connection lost/g)]).toEqual([125, ['connection lost']]);
+  });
+
   test('ends with 125 and the reason when the token was revoked meanwhile', async () => {
     let revoked = false;
     const server = await serve((asked, response) => {

@@ -10,6 +10,7 @@ import { limits } from '../../src/job/limits.ts';
 import type { RunResult } from '../../src/job/run.ts';
 import { sha256Of } from '../support/contents.ts';
 import { type Asking, ask } from '../support/http.ts';
+import { asksWhetherPeerLives } from '../support/keep-alive.ts';
 import { type Attempt, beginAttempt, startServer, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
 
@@ -49,6 +50,9 @@ describe('bytes', () => {
     broken.on('error', () => undefined).write(content);
     const incoming = () => readdirSync(`${server.storePath}/incoming`, { recursive: true });
     await until(() => incoming().length > 0, 'the upload to begin');
+    // Nothing else would ever tell of a producer that has lost its power.
+    const asks = () => asksWhetherPeerLives(Number(new URL(server.url).port), broken.socket?.localPort ?? 0);
+    await until(asks, 'the kernel to have set out to ask whether the producer lives');
     broken.destroy();
     await until(() => incoming().length === 0, 'the half upload to be gone');
     expect(readdirSync(tmpdir()).filter((name) => name.startsWith('builder-input-'))).toEqual([]);

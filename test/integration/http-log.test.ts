@@ -204,6 +204,27 @@ describe('a follower', () => {
     expect(numbers).toEqual(Array.from({ length: chunks * perChunk }, (_, index) => index + 1));
   });
 
+  it('who reads slowly sees each attempt, however many began meanwhile', async () => {
+    const first = await newAttempt();
+    const filler = 'x'.repeat(100_000);
+    const sockets: Socket[] = [];
+    server.app.server.on('connection', (socket: Socket) => sockets.push(socket));
+    const following = await follow(first.run, 'text/plain');
+    following.answer.pause();
+    for (let line = 1; line <= 100; line += 1) await first.say(line, filler);
+    await until(() => sockets.some((one) => one.writableNeedDrain), 'the server to wait for the reader');
+    await first.interrupt();
+    const second = await beginAttempt(server, first.run);
+    await second.say(1, 'of the second');
+    await second.interrupt();
+    const third = await beginAttempt(server, first.run);
+    await third.say(1, 'of the third');
+    await third.end();
+    following.answer.resume();
+    expect(await following.ended).toBe('whole');
+    expect(following.text.replaceAll(`${filler}\n`, '.')).toBe(`${'.'.repeat(100)}of the second\nof the third\n`);
+  });
+
   it('who goes away leaves nothing behind, and one whose server stops sees a cut', async () => {
     const run = await newRun();
     const first = await follow(run, 'text/event-stream');

@@ -18,6 +18,7 @@ import { createLineSplitter } from '../../workers/line-splitter.ts';
 import type { Cap } from '../../workers/log-cap.ts';
 import { startPublisher } from '../../workers/log-publisher.ts';
 import { openSpool } from '../../workers/log-spool.ts';
+import { heapHeld } from '../support/heap.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
 import { until } from '../support/until.ts';
@@ -408,5 +409,45 @@ describe('while the store is away', () => {
     await connection.del(keys.log(writer.log.run, 1, 'c'));
     expect(sha256(textsOf(await read(writer.log)))).toBe(digest.sha256);
     expect(digest.sha256).toBe(sha256(block.repeat(14)));
+  });
+});
+
+describe('nothing stays in memory', () => {
+  const OFTEN = 4_000;
+  /** A race with a promise that lives on takes 450 bytes and more; where each entry of a log begins is known until the archive has it. */
+  const BYTES_MAX = OFTEN * 150;
+
+  /** What a thing that is done again and again holds more after it than before it; first it is done until all of it is compiled. */
+  async function growth(work: () => Promise<void>): Promise<number> {
+    for (let n = 0; n < OFTEN / 4; n += 1) await work();
+    const before = heapHeld();
+    for (let n = 0; n < OFTEN; n += 1) await work();
+    return heapHeld() - before;
+  }
+
+  it('of the lines of a script that goes on talking', async () => {
+    const writer = await openLog();
+    let line = 0;
+    const say = async (): Promise<void> => {
+      line += 1;
+      await writer.push('stdout', 'x\n');
+      await until(
+        async () => Number(await connection.xlen(keys.log(writer.log.run, writer.log.attempt, writer.log.claim))) >= line || line % 50 > 0,
+        'the line to be published',
+      );
+    };
+    expect(await growth(say)).toBeLessThan(BYTES_MAX);
+    await writer.finish();
+  });
+
+  it('of wake-ups that followers had', async () => {
+    const run = randomUUID();
+    const follower = wakeUps.follow(run);
+    const wake = async (): Promise<void> => {
+      await wakeFollowers(connection, run);
+      await follower.wait(10_000, new AbortController().signal);
+    };
+    expect(await growth(wake)).toBeLessThan(BYTES_MAX);
+    follower.close();
   });
 });

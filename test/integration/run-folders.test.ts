@@ -13,12 +13,13 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { PassThrough, type Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import type { Store } from '../../src/artifacts/store.ts';
 import type { InputFile } from '../../src/job/artifact.ts';
 import { limits } from '../../src/job/limits.ts';
-import { createRunFolders, type RunFolder, type RunFolders } from '../../workers/run-folder.ts';
+import { createRunFolders, type RunFolder, type RunFolderOptions, type RunFolders } from '../../workers/run-folder.ts';
 import { sha256Of, sourceOf } from '../support/contents.ts';
 import { specOf } from '../support/specs.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
@@ -45,10 +46,11 @@ async function stored(path: string, content: string, mode = 0o644): Promise<Inpu
   return { path, sha256: sha256Of(content), mode };
 }
 
-function create(made: RunFolders, o: { inputs?: InputFile[]; script?: Buffer } = {}): Promise<RunFolder> {
+function create(made: RunFolders, o: Partial<RunFolderOptions> = {}): Promise<RunFolder> {
   const spec = specOf();
   const note = { spec, worker: 'w', startedAt: spec.createdAt };
-  return made.create({ run: spec.id, attempt: 1, claim: 'c1', note, script: SCRIPT, inputs: [], store, ...o });
+  const { signal } = new AbortController();
+  return made.create({ run: spec.id, attempt: 1, claim: 'c1', note, script: SCRIPT, inputs: [], store, signal, ...o });
 }
 
 describe('a run’s folder', () => {
@@ -71,6 +73,22 @@ describe('a run’s folder', () => {
     const inputs: InputFile[] = [{ path: 'lost', sha256: 'f'.repeat(64), mode: 0o644 }];
     const made = create(folders, { inputs });
     await expect(made).rejects.toMatchObject({ code: 'not-found', message: expect.stringContaining('the input lost') });
+    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+  });
+
+  it('is not waited for when its run is to end while inputs are on their way', async () => {
+    const input = await stored('slow', 'comes never');
+    const stop = new AbortController();
+    let asked = false;
+    const getBlob = async (): Promise<Readable> => {
+      asked = true;
+      return new PassThrough();
+    };
+    const made = create(folders, { inputs: [input], store: { ...store, getBlob }, signal: stop.signal });
+    const told = expect(made).rejects.toThrow(/abort/i);
+    await until(() => asked, 'the input to be on its way');
+    stop.abort();
+    await told;
     expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
   });
 

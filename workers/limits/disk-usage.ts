@@ -1,8 +1,8 @@
 /** How much room a run's folders take on the disk, looked at again and again without pressing the disk or the worker. */
-import type { Dirent } from 'node:fs';
-import { lstat, opendir } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { limits } from '../../src/job/limits.ts';
 import { pause } from '../../src/service/lifecycle.ts';
+import { batchesOf, pathIn } from '../folder-batches.ts';
 
 /** What st_blocks counts in, whatever the file system. */
 const BLOCK_BYTES = 512;
@@ -22,35 +22,18 @@ export async function diskUsage(roots: readonly string[], enoughBytes: number, s
   const linked = new Set<string>();
   let bytes = 0;
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    for await (const entries of batchesOf(folder)) {
-      const found = await Promise.all(entries.map((entry) => usageOf(pathIn(folder, entry), linked)));
-      bytes += found.reduce((sum, one) => sum + one, 0);
-      for (const entry of entries) if (entry.isDirectory()) folders.push(pathIn(folder, entry));
-      if (bytes > enoughBytes || signal.aborted) return bytes;
+    try {
+      for await (const entries of batchesOf(folder)) {
+        const found = await Promise.all(entries.map((entry) => usageOf(pathIn(folder, entry), linked)));
+        bytes += found.reduce((sum, one) => sum + one, 0);
+        for (const entry of entries) if (entry.isDirectory()) folders.push(pathIn(folder, entry));
+        if (bytes > enoughBytes || signal.aborted) return bytes;
+      }
+    } catch {
+      // Removed meanwhile, or closed by the script.
     }
   }
   return bytes;
-}
-
-/** A folder of a million files is never in memory as a whole. */
-async function* batchesOf(folder: Buffer<ArrayBuffer>): AsyncGenerator<Dirent[]> {
-  let batch: Dirent[] = [];
-  try {
-    for await (const entry of await opendir(folder, { bufferSize: limits.diskWalkAtOnce, encoding: 'latin1' })) {
-      batch.push(entry);
-      if (batch.length < limits.diskWalkAtOnce) continue;
-      yield batch;
-      batch = [];
-    }
-  } catch {
-    // Removed meanwhile, or closed by the script.
-  }
-  yield batch;
-}
-
-/** Names are bytes; latin1 holds any. */
-function pathIn(folder: Buffer<ArrayBuffer>, entry: Dirent): Buffer<ArrayBuffer> {
-  return Buffer.concat([folder, Buffer.from('/'), Buffer.from(entry.name, 'latin1')]);
 }
 
 async function usageOf(path: Buffer, linked: Set<string>): Promise<number> {

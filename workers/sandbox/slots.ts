@@ -111,7 +111,9 @@ function startSlot(events: SlotEvents): void {
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   });
-  const socket = child.stdio[3] as (Duplex & { unref(): void }) | null | undefined;
+  // Without a file descriptor to spare there is no pipe either; that comes as an event too, which nobody else hears then.
+  child.once('error', () => undefined);
+  const socket = child.stdio?.[3] as (Duplex & { unref(): void }) | null | undefined;
   if (!socket) throw new BuilderError('internal', 'expected to start a process for a run, got no room for another one');
   let listener: SlotListener | null = null;
   let isComing = true;

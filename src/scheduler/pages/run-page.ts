@@ -39,7 +39,10 @@ function attemptsTable({ id, attempts }: Run): Html {
   return html`<h2>Attempts</h2><table><tr><th>Log</th><th>Worker</th><th>Started</th><th>Finished</th><th>End</th><th>Killed</th></tr>${rows}</table>`;
 }
 
-/** Follows the log; lines are text, never HTML. EventSource comes back by itself and says where it was. */
+/**
+ * Follows the log; lines are text, never HTML. A lost connection is made anew and shows all again: by itself EventSource would come back with the
+ * number of a line, which may be one of an earlier attempt, and not at all after an answer that is an error.
+ */
 export const RUN_SCRIPT = `
 const log = document.getElementById('log');
 const end = document.getElementById('end');
@@ -68,12 +71,25 @@ function take(data) {
   if (waiting.length === 0) requestAnimationFrame(show);
   waiting.push(JSON.parse(data));
 }
-const events = new EventSource('/api/v1/runs/' + log.dataset.run + '/log?follow=1');
-events.onmessage = (event) => take(event.data);
-events.addEventListener('end', (event) => {
-  events.close();
-  const said = JSON.parse(event.data).end;
-  end.textContent = said.outcome + ', ' + said.lines + ' lines';
-  if (log.dataset.state !== 'finished') setTimeout(() => location.reload(), 500);
-});
+function follow() {
+  const events = new EventSource('/api/v1/runs/' + log.dataset.run + '/log?follow=1');
+  events.onopen = () => {
+    waiting = [];
+    log.textContent = '';
+    end.textContent = '';
+  };
+  events.onmessage = (event) => take(event.data);
+  events.onerror = () => {
+    events.close();
+    end.textContent = 'connection lost; trying again';
+    setTimeout(follow, 3000);
+  };
+  events.addEventListener('end', (event) => {
+    events.close();
+    const said = JSON.parse(event.data).end;
+    end.textContent = said.outcome + ', ' + said.lines + ' lines';
+    if (log.dataset.state !== 'finished') setTimeout(() => location.reload(), 500);
+  });
+}
+follow();
 `;

@@ -27,6 +27,8 @@ export function logRoutes(app: FastifyInstance, context: ServerContext): void {
     const follow = query.follow === '1' || query.follow === 'true';
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
+    // While it was looked for, too.
+    if (reply.raw.destroyed) gone.abort();
     const over = joinSignals([gone.signal, context.stopping]);
     const chunks = runLog(context, {
       id,

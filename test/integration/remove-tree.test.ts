@@ -1,0 +1,89 @@
+/** Removing what scripts leave, as a user who is not root. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { removeTree } from '../../workers/remove-tree.ts';
+import { type TempFolder, tempFolder } from '../support/temp.ts';
+
+const NOBODY = 65_534;
+
+let temp: TempFolder;
+let tree: string;
+
+beforeEach(() => {
+  temp = tempFolder();
+  mkdirSync(`${temp.path}/own`, 0o777);
+  tree = `${temp.path}/own/tree`;
+  mkdirSync(tree);
+});
+
+afterEach(() => temp.remove());
+
+/** Root may do everything: there it is tried as a user who may not. */
+async function asUser(work: () => Promise<void>): Promise<void> {
+  if (process.getuid?.() !== 0) return work();
+  execFileSync('chown', ['-R', String(NOBODY), `${temp.path}/own`]);
+  for (const folder of [temp.path]) chmodSync(folder, 0o755);
+  chownSync(`${temp.path}/own`, NOBODY, NOBODY);
+  process.seteuid?.(NOBODY);
+  try {
+    await work();
+  } finally {
+    process.seteuid?.(0);
+  }
+}
+
+describe('a folder is removed', () => {
+  test('whatever rights its folders have, and whatever bytes their names', async () => {
+    for (const path of ['a/b', 'täglich/ü', 'täglich/leer']) mkdirSync(`${tree}/${path}`, { recursive: true });
+    const odd = Buffer.concat([Buffer.from(`${tree}/a/`), Buffer.from([0xff, 0x0a])]);
+    mkdirSync(odd);
+    for (const path of [`${tree}/a/b/file`, `${tree}/täglich/ü/file`, Buffer.concat([odd, Buffer.from('/file')])]) writeFileSync(path, 'x');
+    for (const path of [`${tree}/a/b`, `${tree}/täglich/ü`, odd, `${tree}/täglich`, `${tree}/a`]) chmodSync(path, 0o500);
+    chmodSync(`${tree}/täglich/leer`, 0);
+    await asUser(() => removeTree(tree));
+    expect(existsSync(tree)).toBe(false);
+  });
+
+  test('deeper than a path may be long', async () => {
+    const chain = 'for (1 .. 40) { mkdir "n" x 200; chdir "n" x 200 or die; open my $file, ">", "file" }';
+    execFileSync('perl', ['-e', chain], { cwd: tree });
+    await removeTree(tree);
+    expect(readdirSync(`${temp.path}/own`)).toEqual([]);
+  });
+
+  test('with more files than are looked at in one go, and its links are not followed', async () => {
+    writeFileSync(`${temp.path}/kept`, 'kept');
+    for (let n = 0; n < 1_000; n += 1) writeFileSync(`${tree}/${n}`, '');
+    symlinkSync(temp.path, `${tree}/link`);
+    symlinkSync(tree, `${temp.path}/own/to-tree`);
+    await removeTree(`${temp.path}/own/to-tree`);
+    expect(existsSync(tree)).toBe(true);
+    await removeTree(tree);
+    expect([existsSync(tree), readFileSync(`${temp.path}/kept`, 'utf8')]).toEqual([false, 'kept']);
+  });
+
+  test('as far as it can be, and what cannot is told', async () => {
+    if (process.getuid?.() !== 0) {
+      process.stderr.write('skipped: only root can make what a user cannot remove\n');
+      return;
+    }
+    mkdirSync(`${tree}/others`);
+    mkdirSync(`${tree}/own/deep`, { recursive: true });
+    await asUser(async () => {
+      process.seteuid?.(0);
+      chownSync(`${tree}/others`, 0, 0);
+      writeFileSync(`${tree}/others/file`, '');
+      process.seteuid?.(NOBODY);
+      await expect(removeTree(tree)).rejects.toThrow(/EACCES.*others/);
+    });
+    expect(readdirSync(tree)).toEqual(['others']);
+  });
+
+  test('that is not there', async () => {
+    await removeTree(`${tree}/missing`);
+    writeFileSync(`${tree}/file`, '');
+    await removeTree(`${tree}/file`);
+    expect(readdirSync(tree)).toEqual([]);
+  });
+});
