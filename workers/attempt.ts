@@ -200,6 +200,11 @@ async function executeOrBreak(worker: WorkerContext, execution: Execution): Prom
     return await worker.execute({ ...execution, onStarted });
   } catch (cause) {
     if (!begun) throw cause;
+    // Whoever wanted it to end says what becomes of the run.
+    if (execution.cancel.aborted) {
+      worker.logger.warn({ error: oneLine(cause) }, 'a script was ended, and its end is not known');
+      return { ...NOT_EXECUTED, ended: 'cancelled', outputHeld: false, diskFull: false };
+    }
     const isFull = cause instanceof BuilderError && cause.code === 'store-full';
     const reason = isFull
       ? `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`

@@ -154,6 +154,13 @@ describe('a worker', () => {
     expect((await ask(access, `/api/v1/runs/${id}/log`)).text).toMatch(/^said\n/);
   });
 
+  it('ends a run as cancelled where it was asked for, though its sandbox breaks', async () => {
+    const run = (await api('/runs', { platform: 'debian-12', script: 'kill -STOP $PPID; echo said; sleep 300', graceMs: 100 })).json;
+    await until(async () => (await ask(access, `/api/v1/runs/${run.id}/log`)).text === 'said\n', 'the script to have stopped its init');
+    expect((await api(`/runs/${run.id}/cancel`, { reason: 'enough' })).status).toBe(200);
+    expect(await finished(run.id)).toMatchObject({ outcome: 'cancelled', reason: 'cancelled: enough', attempt: 1 });
+  });
+
   it('without a file descriptor to spare fails a start, and lives', async () => {
     const slots = new URL('../../dist/workers/sandbox/slots.js', import.meta.url).href;
     const program = `
