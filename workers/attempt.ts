@@ -7,6 +7,7 @@ import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { joinSignals } from '../src/service/joined-signal.ts';
+import { pause } from '../src/service/lifecycle.ts';
 import { collectArtifacts } from './artifact-collector.ts';
 import {
   type AttemptEnding,
@@ -171,8 +172,8 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const executed = { ...ended, killed: [...ended.killed, ...((await cgroup?.endLeft(commandOf)) ?? [])] };
     onExecuted();
     place.endedAlone = executed.ended === 'exited' && executed.killed.length === 0 && !executed.outputHeld;
-    const interrupted = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
-    if (interrupted) return await closeInterrupted(log);
+    const isForced = executed.ended === 'cancelled' && worker.forcing.aborted && !signals.cancel.aborted && !signals.lost.aborted;
+    if (executed.ended === 'interrupted' || isForced) return await closeInterrupted(log);
     const facts = { oomKills: cgroup?.oomKills() ?? 0, cancelReason: await cancelReasonOf(worker, open, executed) };
     const isLost = executed.ended === 'cancelled' && signals.lost.aborted && !signals.cancel.aborted;
     const own = executed.ended === 'broken' ? { ...executed.ending, killed: executed.killed } : endingOf(executed, open.spec, facts);
@@ -185,7 +186,14 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
   }
 }
 
-type ExecutedOrBroken = Executed | (Omit<Executed, 'ended' | 'diskFull'> & { ended: 'broken'; ending: AttemptEnding });
+type WithoutEnd = Omit<Executed, 'ended' | 'diskFull'>;
+type ExecutedOrBroken = Executed | (WithoutEnd & { ended: 'interrupted' }) | (WithoutEnd & { ended: 'broken'; ending: AttemptEnding });
+
+/** Whoever ends a worker as a service may end with it all that it has started, a moment earlier. */
+async function isEnding({ draining }: WorkerContext): Promise<boolean> {
+  await pause(limits.endingToldMsMax, draining);
+  return draining.aborted;
+}
 
 /**
  * What goes wrong once the script has begun ends the run: it may have done its work, and what it said and left is kept. The executor has ended it:
@@ -193,11 +201,11 @@ type ExecutedOrBroken = Executed | (Omit<Executed, 'ended' | 'diskFull'> & { end
  */
 async function executeOrBreak(worker: WorkerContext, execution: Execution): Promise<ExecutedOrBroken> {
   let begun = false;
-  const onStarted = (): void => {
+  const onBroken = (): void => {
     begun = true;
   };
   try {
-    return await worker.execute({ ...execution, onStarted });
+    return await worker.execute({ ...execution, onBroken });
   } catch (cause) {
     if (!begun) throw cause;
     // Whoever wanted it to end says what becomes of the run.
@@ -206,6 +214,7 @@ async function executeOrBreak(worker: WorkerContext, execution: Execution): Prom
       return { ...NOT_EXECUTED, ended: 'cancelled', outputHeld: false, diskFull: false };
     }
     const isFull = cause instanceof BuilderError && cause.code === 'store-full';
+    if (!isFull && (await isEnding(worker))) return { ...NOT_EXECUTED, ended: 'interrupted', outputHeld: false };
     const reason = isFull
       ? `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`
       : `broken: the script was started on worker ${worker.workerName}, and its end is not known: ${oneLine(cause)}`;
@@ -283,8 +292,13 @@ async function storeAttempt(
 
 /** While Redis is away nothing could be committed either: the lines wait for it on this disk, as long as it takes. */
 function finishLog(worker: WorkerContext, log: AttemptLog): Promise<LogDigest> {
-  const deadline = joinSignals([worker.forcing], limits.storeOutageMsMax, () => worker.redis.status !== 'ready');
-  return log.finish(deadline.signal).finally(deadline.release);
+  const { redis, forcing } = worker;
+  const deadline = joinSignals([forcing], limits.storeOutageMsMax, () => redis.status !== 'ready');
+  redis.on('ready', deadline.restart);
+  return log.finish(deadline.signal).finally(() => {
+    redis.off('ready', deadline.restart);
+    deadline.release();
+  });
 }
 
 function resultOf(ending: AttemptEnding | SupersededEnding, log: LogDigest, artifacts: Artifact[]): AttemptResult {

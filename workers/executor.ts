@@ -28,8 +28,8 @@ export interface Execution {
   force?: AbortSignal;
   /** Called for chunks in the order in which they come. */
   onOutput: TakeOutput;
-  /** Called when the script may have begun: what goes wrong from then on is no reason to execute it anew. */
-  onStarted?: () => void;
+  /** Called before it rejects where the script may have begun: what went wrong is no reason to execute it anew. */
+  onBroken?: () => void;
   network?: 'on' | 'none';
   /** No output for so long ends the script; default: never. */
   silenceMs?: number | null;
@@ -65,7 +65,6 @@ export function createExecutor(sandbox: Sandbox): Executor {
 async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed> {
   if (execution.cancel.aborted) return { exitCode: null, signal: null, ended: 'cancelled', killed: [], outputHeld: false, diskFull: false };
   const { started, outputs } = await start(sandbox, execution);
-  execution.onStarted?.();
   const kill = new AbortController();
   const finished = started.finish(kill.signal);
   finished.catch(() => undefined);
@@ -90,6 +89,9 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
       outputHeld: (ended === 'exited' && held) || given.includes('given-up'),
       diskFull: failed && (await diskUsage(folders, diskBytes, cancel)) >= diskBytes,
     };
+  } catch (cause) {
+    if (started.hasBegun()) execution.onBroken?.();
+    throw cause;
   } finally {
     for (const stop of clocks) stop();
     kill.abort('over');

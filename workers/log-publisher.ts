@@ -70,13 +70,16 @@ export function startPublisher(o: PublisherOptions): Publisher {
     progress.wake();
   };
   o.redis.on('ready', doubt);
+  let growth: Promise<void> | null = null;
   const loop = (async (): Promise<void> => {
     while (!stopped.signal.aborted) {
       // One promise a round, and none that outlives it: a race with those would leave something with them each time, for as long as the script talks.
       const woken = new Promise<void>((resolve) => {
         progress.wake = resolve;
       });
-      void o.spool.grown().then(progress.wake);
+      const next = o.spool.grown();
+      if (next !== growth) void next.then(() => progress.wake());
+      growth = next;
       const { finishing } = progress;
       const step = await drain(o, progress).catch((cause: unknown) => {
         if (cause instanceof BuilderError && cause.code === 'damaged') progress.damage = cause;

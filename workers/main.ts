@@ -110,6 +110,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       hide: hiddenFolders(config),
       secrets: createSecrets(config.secrets),
       logger,
+      draining: life.draining,
       forcing: life.forcing,
     };
     // Told to stop before it takes anything: there is nothing to drain.

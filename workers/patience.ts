@@ -22,12 +22,13 @@ export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise
   let failingSinceMs: number | null = null;
   let fullSinceMs: number | null = null;
   for (let told = ''; ; ) {
+    const begunAtMs = performance.now();
     try {
       return await work();
     } catch (cause) {
       const isFull = cause instanceof BuilderError && cause.code === 'store-full';
       const nowMs = performance.now();
-      failingSinceMs ??= nowMs;
+      if (failingSinceMs === null || nowMs - begunAtMs > limits.storeTryMsMax) failingSinceMs = nowMs;
       // Room does not come back by itself as a connection does; and what waits may hold the room.
       fullSinceMs = isFull ? (fullSinceMs ?? nowMs) : null;
       const isFullForGood = fullSinceMs !== null && nowMs - fullSinceMs > limits.storeFullMsMax;

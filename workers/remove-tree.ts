@@ -19,15 +19,15 @@ interface Removal {
 /** A missing one is no fault. Links are removed, never followed. Node's own would ask for every file of the tree at once. */
 export async function removeTree(path: string): Promise<void> {
   const removal: Removal = { root: Buffer.from(path), fault: null };
-  const found = await unlessMissing(lstat(path));
-  if (found?.isDirectory()) await removeFolder(removal, removal.root);
-  else if (found !== undefined) await unlessMissing(unlink(path));
+  await removeFolder(removal, removal.root);
   if (removal.fault !== null) throw removal.fault;
 }
 
 async function removeFolder(removal: Removal, folder: Buffer): Promise<void> {
   for (let tries = 1; ; tries += 1) {
     try {
+      // It was listed a while ago: what has taken its place since may be a link.
+      if (!(await lstat(folder)).isDirectory()) return await unlink(folder);
       await empty(removal, folder);
       await rmdir(folder);
       return;
@@ -47,18 +47,23 @@ async function removeFolder(removal: Removal, folder: Buffer): Promise<void> {
 
 async function empty(removal: Removal, folder: Buffer): Promise<void> {
   const inside: Buffer[] = [];
+  let fault: unknown = null;
   for await (const entries of batchesOf(folder)) {
     const files = entries.filter((entry) => !entry.isDirectory());
-    await Promise.all(files.map((entry) => unlessMissing(unlink(pathIn(folder, entry)))));
+    const gone = await Promise.allSettled(files.map((entry) => unlessMissing(unlink(pathIn(folder, entry)))));
+    fault ??= gone.find((one) => one.status === 'rejected')?.reason ?? null;
     for (const entry of entries) if (entry.isDirectory()) inside.push(pathIn(folder, entry));
   }
   for (const one of inside) await removeFolder(removal, await withinReach(removal, one));
+  if (fault !== null) throw fault;
 }
 
 /** Paths are bounded, and a tree of folders is not: what lies too deep moves up. */
 async function withinReach({ root }: Removal, folder: Buffer): Promise<Buffer> {
   if (folder.length <= limits.removePathBytesMax) return folder;
   const nearer = Buffer.concat([root, Buffer.from(`/${randomUUID()}`)]);
+  // Who moves a folder to another changes it, and both of those.
+  for (const one of [root, folder]) await chmod(one, 0o700).catch(() => undefined);
   await rename(folder, nearer);
   return nearer;
 }

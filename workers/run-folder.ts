@@ -174,9 +174,15 @@ async function placeInput(home: string, input: InputFile, store: Store, signal: 
   signal.throwIfAborted();
   const bytes = await store.statBlob(input.sha256);
   if (bytes === null) throw new BuilderError('not-found', `expected the input ${input.path} in the store, got nothing for ${input.sha256}`);
-  const stream = await store.getBlob(input.sha256);
-  const content = checkedContent({ sha256: input.sha256, bytes, open: () => stream });
   const path = join(home, checkRelativePath(input.path));
-  await pipeline(Readable.from(content), createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal });
+  const stream = await store.getBlob(input.sha256);
+  try {
+    signal.throwIfAborted();
+    const content = checkedContent({ sha256: input.sha256, bytes, open: () => stream });
+    await pipeline(Readable.from(content), createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal });
+  } finally {
+    // Where nobody has begun to read it, nobody else would end it, or hear what goes wrong with it.
+    stream.on('error', () => undefined).destroy();
+  }
   await chmod(path, input.mode);
 }

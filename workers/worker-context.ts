@@ -22,6 +22,8 @@ export interface WorkerContext {
   hide: string[];
   secrets: Secrets;
   logger: Logger;
+  /** Aborted when the worker is told to end, and takes nothing new. */
+  draining: AbortSignal;
   /** Aborted when the worker must end now: what runs goes back to the queue. */
   forcing: AbortSignal;
 }

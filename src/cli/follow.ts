@@ -89,7 +89,7 @@ async function readOnce(o: FollowOptions, patience: Patience, position: Position
     return 'whole';
   } catch (thrown) {
     // Of a quiet script nothing else tells that the connection was good.
-    if (stoodSinceMs !== null && performance.now() - stoodSinceMs >= limits.eventStreamPingMs) patience.progress();
+    if (stoodSinceMs !== null && performance.now() - stoodSinceMs > limits.followPauseMsMax) patience.progress();
     await patience.retry(thrown);
     return 'broken';
   }

@@ -115,7 +115,7 @@ function prepare(args: string[], options: Record<string, Option>): string[] {
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   return args.flatMap((arg, index) => {
     if (index === end) return [];
-    if (arg === '-' || (index > end && arg.startsWith('-'))) return [PLAIN + arg];
+    if (arg === '-' || index > end) return [PLAIN + arg];
     const joined = index < end && /^-[^-=][^=]/.test(arg) && letters.includes(arg.charAt(1));
     return joined ? [arg.slice(0, 2), arg.slice(2)] : [arg];
   });

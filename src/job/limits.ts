@@ -132,6 +132,8 @@ export const limits = {
   s3RetryPauseMsMax: 5 * SECOND,
   /** A connection to the store on which nothing moves for so long is dead. */
   s3IdleMsMax: 60 * SECOND,
+  /** What failed only after so long went well before: no request is tried for as long as this. */
+  storeTryMsMax: 10 * MINUTE,
   /** S3 refuses requests whose time is further from its own than this. */
   s3SkewMsMax: 15 * MINUTE,
   /** A store that has not answered for so long is not ready. */
@@ -206,6 +208,8 @@ export const limits = {
   redisBlockedAnswerMsMax: 12 * SECOND,
   /** Between SIGTERM and SIGKILL where the worker itself must end now, whatever grace a run has. */
   forcedGraceMs: 2 * SECOND,
+  /** A sandbox that breaks so shortly before its worker is told to end was ended by the same hand. */
+  endingToldMsMax: SECOND,
   /** How long a worker that must end now tries to put its runs back, should Redis be away. */
   forcedEndMs: 9 * SECOND,
   /** How long a worker that drains and has nothing left to do waits for Redis to let go of it. */

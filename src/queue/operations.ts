@@ -75,9 +75,9 @@ export async function promoteJob(queues: Queues, platform: string, id: string): 
 
 export async function promoteAll(queues: Queues, platform: string): Promise<void> {
   for (const id of await idsIn(queues, platform, 'delayed')) {
-    await promoteJob(queues, platform, id).catch((cause: unknown) => {
-      // It has begun, or ended, since it was listed.
-      if (!(cause instanceof BuilderError)) throw cause;
+    await promoteJob(queues, platform, id).catch(async (cause: unknown) => {
+      // It may have begun, or ended, since it was listed.
+      if ((await (await platformQueue(queues, platform).getJob(id))?.isDelayed()) === true) throw cause;
     });
   }
 }

@@ -5,6 +5,8 @@
 export interface JoinedSignal {
   /** Aborted with the first of them, for its reason. */
   signal: AbortSignal;
+  /** Its time begins anew. */
+  restart(): void;
   /** From now on it is aborted by nothing any more. */
   release(): void;
 }
@@ -24,6 +26,7 @@ export function joinSignals(signals: readonly AbortSignal[], timeoutMs?: number,
   const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs).unref();
   return {
     signal: joined.signal,
+    restart: () => void timer?.refresh(),
     release: () => {
       clearTimeout(timer);
       for (const { signal, act } of listeners) signal.removeEventListener('abort', act);

@@ -161,6 +161,20 @@ describe('a worker', () => {
     expect(await finished(run.id)).toMatchObject({ outcome: 'cancelled', reason: 'cancelled: enough', attempt: 1 });
   });
 
+  it('that is told to end, and whose sandboxes are ended by the same hand, puts its runs back', async () => {
+    const worker = startWorker('stopped', 'stopped');
+    await takes(worker);
+    const id = await submit('stopped', `echo said; until [ -e ${temp.path}/go ]; do sleep 0.02; done; kill -9 $PPID; sleep 300`);
+    await until(async () => (await ask(access, `/api/v1/runs/${id}/log`)).text === 'said\n', 'the script to run');
+    worker.child.kill('SIGTERM');
+    await until(() => worker.stderr.includes('drains'), 'the worker to drain');
+    writeFileSync(`${temp.path}/go`, '');
+    expect((await worker.ended).code).toBe(0);
+    const run = (await api(`/runs/${id}`)).json;
+    expect(run).toMatchObject({ state: 'waiting', attempts: [{ outcome: 'interrupted' }] });
+    expect((await api(`/runs/${id}/cancel`, {})).status).toBe(200);
+  });
+
   it('without a file descriptor to spare fails a start, and lives', async () => {
     const slots = new URL('../../dist/workers/sandbox/slots.js', import.meta.url).href;
     const program = `

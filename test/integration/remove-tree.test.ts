@@ -1,9 +1,10 @@
 /** Removing what scripts leave, as a user who is not root. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { removeTree } from '../../workers/remove-tree.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
+import { until } from '../support/until.ts';
 
 const NOBODY = 65_534;
 
@@ -45,11 +46,40 @@ describe('a folder is removed', () => {
     expect(existsSync(tree)).toBe(false);
   });
 
-  test('deeper than a path may be long', async () => {
+  test('deeper than a path may be long, and shut all the way down', async () => {
     const chain = 'for (1 .. 40) { mkdir "n" x 200; chdir "n" x 200 or die; open my $file, ">", "file" }';
     execFileSync('perl', ['-e', chain], { cwd: tree });
-    await removeTree(tree);
+    await asUser(async () => {
+      execFileSync(
+        'perl',
+        ['-e', 'for (1 .. 40) { chdir "n" x 200; push @all, $_ } for (@all) { chmod 0500, "."; chdir ".." } chmod 0500, "."'],
+        {
+          cwd: tree,
+        },
+      );
+      await removeTree(tree);
+    });
     expect(readdirSync(`${temp.path}/own`)).toEqual([]);
+  });
+
+  test('and what a link shows that has taken the place of one of its folders meanwhile is not', async () => {
+    mkdirSync(`${temp.path}/victim`);
+    writeFileSync(`${temp.path}/victim/kept`, 'kept');
+    const folders = ['one', 'other'].map((name) => `${tree}/${name}`);
+    for (const folder of folders) {
+      mkdirSync(folder);
+      for (let n = 0; n < 5_000; n += 1) writeFileSync(`${folder}/${n}`, '');
+    }
+    const removal = removeTree(tree);
+    const begun = await until(
+      () => folders.findIndex((folder) => !existsSync(`${folder}/4999`) || !existsSync(`${folder}/0`)) + 1,
+      'one to go',
+    );
+    const later = folders[2 - begun] as string;
+    renameSync(later, `${temp.path}/moved`);
+    symlinkSync(`${temp.path}/victim`, later);
+    await removal;
+    expect([existsSync(tree), readFileSync(`${temp.path}/victim/kept`, 'utf8')]).toEqual([false, 'kept']);
   });
 
   test('with more files than are looked at in one go, and its links are not followed', async () => {

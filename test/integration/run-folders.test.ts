@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import {
   appendFileSync,
   chmodSync,
@@ -78,18 +79,24 @@ describe('a run’s folder', () => {
 
   it('is not waited for when its run is to end while inputs are on their way', async () => {
     const input = await stored('slow', 'comes never');
-    const stop = new AbortController();
-    let asked = false;
-    const getBlob = async (): Promise<Readable> => {
-      asked = true;
-      return new PassThrough();
-    };
-    const made = create(folders, { inputs: [input], store: { ...store, getBlob }, signal: stop.signal });
-    const told = expect(made).rejects.toThrow(/abort/i);
-    await until(() => asked, 'the input to be on its way');
-    stop.abort();
-    await told;
-    expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+    for (const isOpened of [true, false]) {
+      const stop = new AbortController();
+      const content = new PassThrough();
+      let asked = false;
+      const getBlob = async (): Promise<Readable> => {
+        asked = true;
+        if (!isOpened) await once(stop.signal, 'abort');
+        return content;
+      };
+      const made = create(folders, { inputs: [input], store: { ...store, getBlob }, signal: stop.signal });
+      const told = expect(made).rejects.toThrow(/abort/i);
+      await until(() => asked, 'the input to be on its way');
+      stop.abort();
+      await told;
+      // Nobody else would end the connection that it comes by.
+      expect([isOpened, content.destroyed]).toEqual([isOpened, true]);
+      expect(readdirSync(`${temp.path}/runs`)).toEqual([]);
+    }
   });
 
   it('is not made from damaged content', async () => {

@@ -1,6 +1,6 @@
 /** What a script sees of the machine in the sandboxes that have namespaces. */
 
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,12 +35,17 @@ describeUnder(executors, 'Under %s', (name, execute) => {
       const init = alive(mark).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === `${name}\n`);
       process.kill(Number(init), 'SIGKILL');
     };
+    let broken = 0;
     const running = run(execute, 'echo ready; setsid sleep 300; exit 0', {
       mark,
       onText,
+      onBroken: () => {
+        broken += 1;
+      },
       env: { PATH: '/usr/bin:/bin', BUILDER_CLAIM: claim },
     });
     await expect(running).rejects.toMatchObject({ code: 'internal' });
+    expect(broken).toBe(1);
     await until(() => alive(mark).length === 0, 'the end of the run');
   });
 });
@@ -53,7 +58,9 @@ describeUnder(
       const secret = join(runsFolder(), '..', 'secret');
       mkdirSync(secret, { recursive: true });
       writeFileSync(join(secret, 'token'), 'x');
-      const hide = [runsFolder(), secret];
+      // What a shell hands over by <( ) has no place, and no script has it.
+      const holder = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore'] });
+      const hide = [runsFolder(), secret, `/proc/${holder.pid}/fd/0`, '/proc/version'];
       await run(execute, 'exit 0');
       const lines = [
         'touch here /tmp/there /dev/shm/there',
@@ -64,8 +71,19 @@ describeUnder(
         'echo end',
       ];
       const told = await run(execute, `#!/bin/sh\n${lines.join('\n')}\n`, { hide });
+      holder.kill();
       expect(told.stdout).toMatch(/^touch: .*Read-only file system\n0\n1\nend\n$/);
       expect(existsSync('/tmp/there')).toBe(false);
+    });
+
+    test('a wrapper that fails does so before the script has begun', async () => {
+      const failing = join(runsFolder(), '..', 'failing');
+      writeFileSync(failing, '#!/bin/sh\necho no namespace >&2\nexit 1\n', { mode: 0o755 });
+      const onBroken = (): void => {
+        throw new Error('it has not begun');
+      };
+      const executed = run(createExecutor(bwrapSandbox(failing, createSlots())), 'true', { onBroken });
+      await expect(executed).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining('no namespace') });
     });
 
     test('letters that come when init has told its last spoil no later run of the slot', async () => {

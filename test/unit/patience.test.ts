@@ -38,6 +38,8 @@ describe('patience', () => {
     const long = { ms: 40 * MINUTE };
     expect((await outcomeOf([long], 30 * MINUTE)).told).toBe('done');
     expect((await outcomeOf([{ ...long, fault: away }, { ms: MINUTE, fault: away }, { ms: MINUTE }], 30 * MINUTE)).told).toBe('done');
+    const apart = [{ ms: MINUTE, fault: away }, { ms: 35 * MINUTE, fault: away }, { ms: MINUTE }];
+    expect((await outcomeOf(apart, 30 * MINUTE)).told).toBe('done');
     const never = Array.from({ length: 100 }, () => ({ ms: MINUTE, fault: away }));
     const { told, atMs } = await outcomeOf(never, 30 * MINUTE);
     expect([told, Math.round(atMs / MINUTE)]).toEqual(['away', 32]);

@@ -47,11 +47,21 @@ function bwrapArgs(launch: Launch): string[] {
 
 /** The root folder and those that are gone cannot be hidden; what lies below another is hidden with it. */
 function existing(paths: readonly string[]): string[] {
-  const found = paths.map((path) => (existsSync(path) ? realpath(path) : '/'));
+  const found = paths.map(placeOf);
   const distinct = [...new Set(found)].filter((path) => path !== '/' && !SHARED_TMP.includes(path));
   // What lies in a shared folder for temporary files is out of sight with it; a file there would be made anew in the run's own.
   const shown = distinct.filter((path) => !SHARED_TMP.some((shared) => isBelow(path, shared) && !statSync(path).isDirectory()));
   return shown.filter((path) => !distinct.some((other) => other !== path && isBelow(path, other)));
+}
+
+/** `/` for what is not there, or is no place of the file system: a pipe that a shell has handed over, say, which no script has. */
+function placeOf(path: string): string {
+  try {
+    const place = realpath(path);
+    return ['/dev', '/proc'].some((own) => isBelow(place, own)) ? '/' : place;
+  } catch {
+    return '/';
+  }
 }
 
 function isBelow(path: string, folder: string): boolean {

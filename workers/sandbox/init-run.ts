@@ -8,6 +8,7 @@ import { prctlNumber, type Slot, type Slots } from './slots.ts';
 
 /** What slot and init have told so far. */
 interface Told {
+  begun: boolean;
   killed: Killed[];
   held: boolean;
   done: boolean;
@@ -32,7 +33,7 @@ export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, laun
   const slot = await slots.take();
   // It has others once it is free again.
   const { stdout, stderr } = slot;
-  const told: Told = { killed: [], held: false, done: false, stuck: 0, pid: 0 };
+  const told: Told = { begun: false, killed: [], held: false, done: false, stuck: 0, pid: 0 };
   const [started, ended, gone] = [withResolvers<void>(), withResolvers<LeaderEnd>(), withResolvers<void>()];
   // Some are awaited by nobody.
   for (const { promise } of [ended, gone]) promise.catch(() => undefined);
@@ -66,6 +67,7 @@ export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, laun
   return {
     stdout,
     stderr,
+    hasBegun: () => told.begun,
     leader: ended.promise,
     terminate: () => {
       if (!told.done) slot.send('t');
@@ -115,6 +117,7 @@ function takeReport(told: Told, line: string): void {
   const command = text.slice(text.indexOf(' ') + 1);
   if (word === 'killed') told.killed.push({ pid: number, command: [...command].slice(0, limits.killedCommandCharsMax).join('') });
   if (word === 'stuck') told.stuck = number;
+  if (word === 'begun') told.begun = true;
   if (word !== 'done') return;
   told.held = number === 1;
   told.done = true;

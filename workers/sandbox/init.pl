@@ -9,7 +9,7 @@
 # From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named in tend(), then the arguments, then the
 # environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the worker is gone,
 # everything ends.
-# To the worker, in lines: "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
+# To the worker, in lines: "begun" once the script is about to, "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
 # where some cannot be killed in time.
 package Init;
 
@@ -67,6 +67,7 @@ sub tend {
     set_dumpable($prctl, 1) if $alone;
     start_script();
   }
+  $said = "begun\n";
   close $_ for $out, $err, @groups;
 
   # pidfd_open(2), which has one number on all machines; Linux before 5.3 has none.

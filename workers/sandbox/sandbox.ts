@@ -37,6 +37,8 @@ export interface StartedScript {
   /** Pipes to read its output from, which do not block; the caller closes them. */
   stdout: number;
   stderr: number;
+  /** Whether it may have begun: the sandbox stands, and has made its process. */
+  hasBegun(): boolean;
   /** How the script itself ended. Rejects with a BuilderError when the sandbox failed. */
   leader: Promise<LeaderEnd>;
   /** SIGTERM to every process of the run, and SIGCONT to the stopped ones, so that they hear it. */
