@@ -27,6 +27,7 @@ import { patiently } from './patience.ts';
 import { removeTree } from './remove-tree.ts';
 import type { RunFolder } from './run-folder.ts';
 import { commandOf } from './sandbox/process-table.ts';
+import { SandboxEnded } from './sandbox/sandbox.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { ChosenSecrets } from './secrets.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
@@ -76,7 +77,7 @@ export async function runAttempt<T>(
   const warn = (cause: unknown): void =>
     worker.logger.warn({ folder: place.folder.root, error: secrets.mask.text(oneLine(cause)) }, 'not all of the run could be removed');
   const result = await runInPlace(worker, open, signals, { place, secrets, onExecuted }).catch(
-    (cause): AttemptResult => ({ kind: 'fault', cause }),
+    async (cause): Promise<AttemptResult> => (await stoppedBefore(worker, open, signals)) ?? { kind: 'fault', cause },
   );
   await place.cgroup?.close().catch(warn);
   try {
@@ -190,9 +191,10 @@ type WithoutEnd = Omit<Executed, 'ended' | 'diskFull'>;
 type ExecutedOrBroken = Executed | (WithoutEnd & { ended: 'interrupted' }) | (WithoutEnd & { ended: 'broken'; ending: AttemptEnding });
 
 /** Whoever ends a worker as a service may end with it all that it has started, a moment earlier. */
-async function isEnding({ draining }: WorkerContext): Promise<boolean> {
-  await pause(limits.endingToldMsMax, draining);
-  return draining.aborted;
+async function isEnding({ draining, forcing, toldAtMs }: WorkerContext): Promise<boolean> {
+  const isTold = (): boolean => performance.now() - (toldAtMs() ?? Number.NEGATIVE_INFINITY) < limits.endingBrokeMsMax;
+  if (!isTold()) await pause(limits.endingToldMsMax, draining.aborted ? forcing : draining);
+  return isTold();
 }
 
 /**
@@ -208,13 +210,14 @@ async function executeOrBreak(worker: WorkerContext, execution: Execution): Prom
     return await worker.execute({ ...execution, onBroken });
   } catch (cause) {
     if (!begun) throw cause;
+    const isEnded = cause instanceof SandboxEnded && (await isEnding(worker));
     // Whoever wanted it to end says what becomes of the run.
     if (execution.cancel.aborted) {
       worker.logger.warn({ error: oneLine(cause) }, 'a script was ended, and its end is not known');
       return { ...NOT_EXECUTED, ended: 'cancelled', outputHeld: false, diskFull: false };
     }
     const isFull = cause instanceof BuilderError && cause.code === 'store-full';
-    if (!isFull && (await isEnding(worker))) return { ...NOT_EXECUTED, ended: 'interrupted', outputHeld: false };
+    if (isEnded) return { ...NOT_EXECUTED, ended: 'interrupted', outputHeld: false };
     const reason = isFull
       ? `disk-full: the disk of worker ${worker.workerName} had no room for the log, so the script was ended`
       : `broken: the script was started on worker ${worker.workerName}, and its end is not known: ${oneLine(cause)}`;
@@ -292,13 +295,13 @@ async function storeAttempt(
 
 /** While Redis is away nothing could be committed either: the lines wait for it on this disk, as long as it takes. */
 function finishLog(worker: WorkerContext, log: AttemptLog): Promise<LogDigest> {
-  const { redis, forcing } = worker;
-  const deadline = joinSignals([forcing], limits.storeOutageMsMax, () => redis.status !== 'ready');
-  redis.on('ready', deadline.restart);
-  return log.finish(deadline.signal).finally(() => {
-    redis.off('ready', deadline.restart);
-    deadline.release();
-  });
+  let looksLeft = limits.storeOutageLooks;
+  const isExcused = (): boolean => {
+    if (worker.redis.status === 'ready') looksLeft -= 1;
+    return looksLeft > 0;
+  };
+  const deadline = joinSignals([worker.forcing], limits.storeOutageMsMax / limits.storeOutageLooks, isExcused);
+  return log.finish(deadline.signal).finally(deadline.release);
 }
 
 function resultOf(ending: AttemptEnding | SupersededEnding, log: LogDigest, artifacts: Artifact[]): AttemptResult {

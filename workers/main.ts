@@ -111,6 +111,7 @@ async function work(flags: Flags, config: WorkerConfig): Promise<void> {
       secrets: createSecrets(config.secrets),
       logger,
       draining: life.draining,
+      toldAtMs: life.toldAtMs,
       forcing: life.forcing,
     };
     // Told to stop before it takes anything: there is nothing to drain.

@@ -20,6 +20,7 @@ export interface Patience {
 /** Redis away, read-only or full, the store away or full; every other fault is thrown at once. */
 export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise<T> {
   let failingSinceMs: number | null = null;
+  let outages = 0;
   let fullSinceMs: number | null = null;
   for (let told = ''; ; ) {
     const begunAtMs = performance.now();
@@ -28,7 +29,10 @@ export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise
     } catch (cause) {
       const isFull = cause instanceof BuilderError && cause.code === 'store-full';
       const nowMs = performance.now();
-      if (failingSinceMs === null || nowMs - begunAtMs > limits.storeTryMsMax) failingSinceMs = nowMs;
+      if (failingSinceMs === null || (nowMs - begunAtMs > limits.storeTryMsMax && outages < limits.storeOutagesMax)) {
+        failingSinceMs = nowMs;
+        outages += 1;
+      }
       // Room does not come back by itself as a connection does; and what waits may hold the room.
       fullSinceMs = isFull ? (fullSinceMs ?? nowMs) : null;
       const isFullForGood = fullSinceMs !== null && nowMs - fullSinceMs > limits.storeFullMsMax;

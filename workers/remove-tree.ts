@@ -23,49 +23,76 @@ export async function removeTree(path: string): Promise<void> {
   if (removal.fault !== null) throw removal.fault;
 }
 
-async function removeFolder(removal: Removal, folder: Buffer): Promise<void> {
+/** Whether it is gone. */
+async function removeFolder(removal: Removal, folder: Buffer): Promise<boolean> {
   for (let tries = 1; ; tries += 1) {
     try {
       // It was listed a while ago: what has taken its place since may be a link.
-      if (!(await lstat(folder)).isDirectory()) return await unlink(folder);
-      await empty(removal, folder);
-      await rmdir(folder);
-      return;
+      if (!(await lstat(folder)).isDirectory()) await unlink(folder);
+      else if (await empty(removal, folder)) await rmdir(folder);
+      else return false;
+      return true;
     } catch (cause) {
       const code = codeOf(cause);
-      if (code === 'ENOENT') return;
-      // What is left in it has been tried as often as this may be.
-      if (NOT_EMPTY.has(code) && removal.fault !== null) return;
+      if (code === 'ENOENT') return true;
       if (tries === TRIES_MAX || !(NOT_EMPTY.has(code) || FORBIDDEN.has(code))) {
         removal.fault ??= cause;
-        return;
+        return false;
       }
       if (FORBIDDEN.has(code)) await allow(removal, folder);
     }
   }
 }
 
-async function empty(removal: Removal, folder: Buffer): Promise<void> {
+/** Whether it is. It goes down once: tried again at each level, what cannot go would be tried as often as three to the power of its depth. */
+async function empty(removal: Removal, folder: Buffer): Promise<boolean> {
   const inside: Buffer[] = [];
-  let fault: unknown = null;
+  let isEmpty = true;
   for await (const entries of batchesOf(folder)) {
-    const files = entries.filter((entry) => !entry.isDirectory());
-    const gone = await Promise.allSettled(files.map((entry) => unlessMissing(unlink(pathIn(folder, entry)))));
-    fault ??= gone.find((one) => one.status === 'rejected')?.reason ?? null;
+    const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => pathIn(folder, entry));
+    const left = await unlinkAll(files);
+    if (left.length > 0) {
+      await allow(removal, folder);
+      const [still] = await unlinkAll(left.map(({ path }) => path));
+      if (still !== undefined) isEmpty = false;
+      removal.fault ??= still?.cause ?? null;
+    }
     for (const entry of entries) if (entry.isDirectory()) inside.push(pathIn(folder, entry));
   }
-  for (const one of inside) await removeFolder(removal, await withinReach(removal, one));
-  if (fault !== null) throw fault;
+  for (const one of inside) {
+    const near = await withinReach(removal, one);
+    if (near === null || !(await removeFolder(removal, near))) isEmpty = false;
+  }
+  return isEmpty;
+}
+
+/** Those that are still there. */
+async function unlinkAll(paths: Buffer[]): Promise<{ path: Buffer; cause: unknown }[]> {
+  const gone = await Promise.all(
+    paths.map((path) =>
+      unlessMissing(unlink(path)).then(
+        () => null,
+        (cause: unknown) => ({ path, cause }),
+      ),
+    ),
+  );
+  return gone.filter((one) => one !== null);
 }
 
 /** Paths are bounded, and a tree of folders is not: what lies too deep moves up. */
-async function withinReach({ root }: Removal, folder: Buffer): Promise<Buffer> {
+async function withinReach(removal: Removal, folder: Buffer): Promise<Buffer | null> {
+  const { root } = removal;
   if (folder.length <= limits.removePathBytesMax) return folder;
   const nearer = Buffer.concat([root, Buffer.from(`/${randomUUID()}`)]);
   // Who moves a folder to another changes it, and both of those.
   for (const one of [root, folder]) await chmod(one, 0o700).catch(() => undefined);
-  await rename(folder, nearer);
-  return nearer;
+  try {
+    await rename(folder, nearer);
+    return nearer;
+  } catch (cause) {
+    removal.fault ??= cause;
+    return null;
+  }
 }
 
 /** Gives the owner back the right to empty it, and to remove it from the one above. */

@@ -22,8 +22,10 @@ export interface WorkerContext {
   hide: string[];
   secrets: Secrets;
   logger: Logger;
-  /** Aborted when the worker is told to end, and takes nothing new. */
+  /** Aborted when the worker takes nothing new. */
   draining: AbortSignal;
+  /** When it was last told to end, by performance.now(); null while nobody has. */
+  toldAtMs(): number | null;
   /** Aborted when the worker must end now: what runs goes back to the queue. */
   forcing: AbortSignal;
 }

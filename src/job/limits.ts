@@ -134,6 +134,8 @@ export const limits = {
   s3IdleMsMax: 60 * SECOND,
   /** What failed only after so long went well before: no request is tried for as long as this. */
   storeTryMsMax: 10 * MINUTE,
+  /** So many are told apart for one run; a fault that comes at the end of each try, however long, is one that stays. */
+  storeOutagesMax: 4,
   /** S3 refuses requests whose time is further from its own than this. */
   s3SkewMsMax: 15 * MINUTE,
   /** A store that has not answered for so long is not ready. */
@@ -169,6 +171,8 @@ export const limits = {
   faultsMax: 5,
   /** How long a worker tries to store a finished attempt while the store or Redis is away before the run is `lost`; what a dead one left, until the next start. */
   storeOutageMsMax: 30 * MINUTE,
+  /** Parts of that time, while a log is finished: one at whose end Redis is away does not count. */
+  storeOutageLooks: 30,
   /** What a dead worker left of a run, and a start could not store since Redis or the store was away for too long, is not kept for another if it is older: a disk must not fill for ever. */
   leftAttemptMsMax: 7 * DAY,
   /** Room that a starting worker makes at a time on a disk that dead ones' runs have filled: its folder and the trial of a sandbox need a few blocks. */
@@ -208,8 +212,9 @@ export const limits = {
   redisBlockedAnswerMsMax: 12 * SECOND,
   /** Between SIGTERM and SIGKILL where the worker itself must end now, whatever grace a run has. */
   forcedGraceMs: 2 * SECOND,
-  /** A sandbox that breaks so shortly before its worker is told to end was ended by the same hand. */
+  /** A sandbox that breaks so shortly before, or after, its worker is told to end was ended by the same hand. */
   endingToldMsMax: SECOND,
+  endingBrokeMsMax: 10 * SECOND,
   /** How long a worker that must end now tries to put its runs back, should Redis be away. */
   forcedEndMs: 9 * SECOND,
   /** How long a worker that drains and has nothing left to do waits for Redis to let go of it. */

@@ -5,13 +5,11 @@
 export interface JoinedSignal {
   /** Aborted with the first of them, for its reason. */
   signal: AbortSignal;
-  /** Its time begins anew. */
-  restart(): void;
   /** From now on it is aborted by nothing any more. */
   release(): void;
 }
 
-/** `timeoutMs`: aborted then at the latest, unless `isExcused` says that this time does not count; it keeps no program alive. */
+/** `timeoutMs`: aborted then at the latest, unless `isExcused` gives it as much time again; it keeps no program alive. */
 export function joinSignals(signals: readonly AbortSignal[], timeoutMs?: number, isExcused = (): boolean => false): JoinedSignal {
   const joined = new AbortController();
   const listeners = signals.map((signal) => ({ signal, act: () => joined.abort(signal.reason) }));
@@ -26,7 +24,6 @@ export function joinSignals(signals: readonly AbortSignal[], timeoutMs?: number,
   const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs).unref();
   return {
     signal: joined.signal,
-    restart: () => void timer?.refresh(),
     release: () => {
       clearTimeout(timer);
       for (const { signal, act } of listeners) signal.removeEventListener('abort', act);

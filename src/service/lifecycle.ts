@@ -10,6 +10,8 @@ export interface Lifecycle {
   readonly draining: AbortSignal;
   /** Aborted by the second signal: end what runs now. */
   readonly forcing: AbortSignal;
+  /** When it was last told to end, by performance.now(); null while nobody has. */
+  toldAtMs(): number | null;
   /** Registers how to give a resource back; called in reverse order by `release`. */
   onRelease(name: string, release: Release, boundMs?: number): void;
   /** Ends the program as the first signal would; further calls force. */
@@ -26,7 +28,9 @@ export function createLifecycle(logger: Logger): Lifecycle {
   // Each run listens, and takes its listeners away.
   setMaxListeners(0, draining.signal, forcing.signal);
   const releases: { name: string; release: Release; boundMs: number }[] = [];
+  let toldAtMs: number | null = null;
   const stop = (reason: string): void => {
+    toldAtMs = performance.now();
     if (draining.signal.aborted) forcing.abort(reason);
     else draining.abort(reason);
   };
@@ -34,6 +38,7 @@ export function createLifecycle(logger: Logger): Lifecycle {
   return {
     draining: draining.signal,
     forcing: forcing.signal,
+    toldAtMs: () => toldAtMs,
     onRelease: (name, release, boundMs = RELEASE_MS_MAX) => releases.push({ name, release, boundMs }),
     stop,
     release: async () => {

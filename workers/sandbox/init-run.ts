@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
-import { type Launch, type LeaderEnd, leaderEndOf, type StartedScript } from './sandbox.ts';
+import { type Launch, type LeaderEnd, leaderEndOf, SandboxEnded, type StartedScript } from './sandbox.ts';
 import { prctlNumber, type Slot, type Slots } from './slots.ts';
 
 /** What slot and init have told so far. */
@@ -126,7 +126,7 @@ function takeReport(told: Told, line: string): void {
 function faultOf(told: Told, sandbox: string, lastWords: string): BuilderError | null {
   if (told.done) return null;
   if (told.stuck > 0) return new BuilderError('internal', `expected every process of the run to die, got ${told.stuck} that live`);
-  return new BuilderError('internal', `expected the sandbox ${sandbox} to outlive the script, got its end: ${lastWords}`);
+  return new SandboxEnded(sandbox, lastWords);
 }
 
 /** Init kills and tells; should it not, the end of the wrapper's group (init is in it) ends the namespace. */

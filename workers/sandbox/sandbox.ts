@@ -1,6 +1,7 @@
 /** What every sandbox offers: it starts one script, and leaves nothing of it alive. */
 import { constants } from 'node:os';
 import type { Killed } from '../../src/job/run.ts';
+import { BuilderError } from '../../src/service/errors.ts';
 
 export const SANDBOX_NAMES = ['bwrap', 'unshare', 'none'] as const;
 export type SandboxName = (typeof SANDBOX_NAMES)[number];
@@ -19,6 +20,13 @@ export interface Launch {
   enter: readonly number[];
   /** Folders that the run is not to see, but for its own parts of them. Only `bwrap` can do it. */
   hide: readonly string[];
+}
+
+/** The sandbox has ended before its script, or without a word of it. */
+export class SandboxEnded extends BuilderError {
+  constructor(sandbox: string, lastWords: string) {
+    super('internal', `expected the sandbox ${sandbox} to outlive the script, got its end: ${lastWords}`);
+  }
 }
 
 export interface LeaderEnd {
