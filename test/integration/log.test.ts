@@ -18,7 +18,7 @@ import { createLineSplitter } from '../../workers/line-splitter.ts';
 import type { Cap } from '../../workers/log-cap.ts';
 import { startPublisher } from '../../workers/log-publisher.ts';
 import { openSpool } from '../../workers/log-spool.ts';
-import { heapHeld } from '../support/heap.ts';
+import { memoryHeld } from '../support/heap.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
 import { until } from '../support/until.ts';
@@ -420,9 +420,9 @@ describe('nothing stays in memory', () => {
   /** What a thing that is done again and again holds more after it than before it; first it is done until all of it is compiled. */
   async function growth(work: () => Promise<void>): Promise<number> {
     for (let n = 0; n < OFTEN / 4; n += 1) await work();
-    const before = heapHeld();
+    const before = memoryHeld().heapUsed;
     for (let n = 0; n < OFTEN; n += 1) await work();
-    return heapHeld() - before;
+    return memoryHeld().heapUsed - before;
   }
 
   it('of the lines of a script that goes on talking', async () => {

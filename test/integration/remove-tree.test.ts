@@ -1,6 +1,6 @@
 /** Removing what scripts leave, as a user who is not root. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { removeTree } from '../../workers/remove-tree.ts';
 import { type TempFolder, tempFolder } from '../support/temp.ts';
@@ -24,8 +24,7 @@ afterEach(() => temp.remove());
 async function asUser(work: () => Promise<void>): Promise<void> {
   if (process.getuid?.() !== 0) return work();
   execFileSync('chown', ['-R', String(NOBODY), `${temp.path}/own`]);
-  for (const folder of [temp.path]) chmodSync(folder, 0o755);
-  chownSync(`${temp.path}/own`, NOBODY, NOBODY);
+  chmodSync(temp.path, 0o755);
   process.seteuid?.(NOBODY);
   try {
     await work();

@@ -1,10 +1,10 @@
-/** What this process holds on its heap. */
+/** What this process holds in memory. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-/** Bytes of objects that are still in use: without a collection first, those that wait for one would count too. */
-export function heapHeld(): number {
+/** Bytes that are still in use: without a collection first, those that wait for one would count too. */
+export function memoryHeld(): NodeJS.MemoryUsage {
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();
-  return process.memoryUsage().heapUsed;
+  return process.memoryUsage();
 }

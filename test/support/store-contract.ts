@@ -1,12 +1,11 @@
 /** What every store must do, told as tests: run once over each. */
 import { createReadStream } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import { ContentMismatch, type Store } from '../../src/artifacts/store.ts';
 import { limits } from '../../src/job/limits.ts';
 import { digestOf, inFile, inMemory, largeSource, sha256Of, sourceOf } from './contents.ts';
+import { memoryHeld } from './heap.ts';
 import { tempFolder } from './temp.ts';
 import { until } from './until.ts';
 
@@ -38,17 +37,10 @@ async function inTempFolder(work: (folder: string) => Promise<void>): Promise<vo
   }
 }
 
-/** Bytes of buffers that are still in use: without a collection first, those that wait for one would count too. */
-function bytesHeld(): number {
-  setFlagsFromString('--expose-gc');
-  (runInNewContext('gc') as () => void)();
-  return process.memoryUsage().arrayBuffers;
-}
-
 /** What the tests before have left may still be on its way out. */
 async function bytesHeldAtRest(): Promise<number> {
   const held = [-1];
-  await until(() => held.unshift(bytesHeld()) && held[0] === held[1], 'memory to be at rest');
+  await until(() => held.unshift(memoryHeld().arrayBuffers) && held[0] === held[1], 'memory to be at rest');
   return held[0] as number;
 }
 
@@ -144,7 +136,7 @@ function blobTests({ store, leftovers }: StoreUnderTest): void {
         .on('data', (chunk: Buffer) => {
           const part = Math.floor(read / limits.s3PartBytes);
           read += chunk.byteLength;
-          if (Math.floor(read / limits.s3PartBytes) !== part) most = Math.max(most, bytesHeld() - before);
+          if (Math.floor(read / limits.s3PartBytes) !== part) most = Math.max(most, memoryHeld().arrayBuffers - before);
         })
         .pause();
     expect(await store().putBlob({ ...source, open })).toBe('stored');
