@@ -1,6 +1,7 @@
 /** The manifest of an attempt, from what is known of the run and of its end: pure. */
 import type { Artifact, LogDigest, Manifest } from '../src/job/artifact.ts';
 import type { RunSpec } from '../src/job/run.ts';
+import type { OpenAttempt } from './worker-context.ts';
 
 export interface AttemptFacts {
   spec: RunSpec;
@@ -8,6 +9,11 @@ export interface AttemptFacts {
   claim: string;
   worker: string;
   startedAt: string;
+}
+
+/** `worker`: its name. */
+export function attemptFacts({ spec, attempt, claim, startedAt }: OpenAttempt, worker: string): AttemptFacts {
+  return { spec, attempt, claim, worker, startedAt };
 }
 
 export interface Stored {

@@ -1,14 +1,12 @@
-/** One attempt: its folder, its script, its log, its artifacts, its manifest. */
-import { writeManifest } from '../src/artifacts/manifest.ts';
+/** One attempt: its folder, its script, and what becomes of them. */
 import { readScript } from '../src/artifacts/script.ts';
-import { type Artifact, EMPTY_LOG, type LogDigest } from '../src/job/artifact.ts';
+import { EMPTY_LOG } from '../src/job/artifact.ts';
 import { limits } from '../src/job/limits.ts';
 import type { RunRecord } from '../src/job/run.ts';
 import { readRecord } from '../src/queue/records.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { joinSignals } from '../src/service/joined-signal.ts';
 import { pause } from '../src/service/lifecycle.ts';
-import { collectArtifacts } from './artifact-collector.ts';
 import {
   type AttemptEnding,
   endingNotes,
@@ -19,17 +17,17 @@ import {
   supersededEnding,
 } from './attempt-ending.ts';
 import { type AttemptLog, openAttemptLog } from './attempt-log.ts';
-import { type AttemptFacts, attemptManifest } from './attempt-manifest.ts';
+import { attemptFacts } from './attempt-manifest.ts';
+import type { AttemptResult } from './attempt-result.ts';
 import type { Executed, Execution } from './executor.ts';
 import type { RunCgroup } from './limits/run-cgroup.ts';
-import type { Mask } from './masker.ts';
 import { patiently } from './patience.ts';
-import { removeTree } from './remove-tree.ts';
 import type { RunFolder } from './run-folder.ts';
 import { commandOf } from './sandbox/process-table.ts';
 import { SandboxEnded } from './sandbox/sandbox.ts';
 import { markOf, scriptEnvironment } from './script-environment.ts';
 import type { ChosenSecrets } from './secrets.ts';
+import { storeAttempt } from './store-attempt.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
 
 export interface AttemptSignals {
@@ -38,13 +36,6 @@ export interface AttemptSignals {
   /** Somebody else has the run: end the script, keep what it left as superseded. */
   lost: AbortSignal;
 }
-
-/** `fault`: builder could not prepare it; nothing of the script has run. `kept`: its folder is left for the next start, which stores it. */
-export type AttemptResult =
-  | { kind: 'ended'; ending: AttemptEnding; log: LogDigest; artifactCount: number }
-  | { kind: 'superseded' }
-  | { kind: 'interrupted'; kept: boolean }
-  | { kind: 'fault'; cause: unknown };
 
 export interface AttemptSteps<T> {
   /** The script has run, and nothing of it is alive; it comes before `settle`. */
@@ -117,7 +108,7 @@ async function preparePlace(worker: WorkerContext, open: OpenAttempt, { cancel, 
   const script = await readScript(worker.store, open.spec.script);
   const { attempt, claim, spec } = open;
   const { inputs } = spec;
-  const note = factsOf(worker, open);
+  const note = attemptFacts(open, worker.workerName);
   const stop = joinSignals([cancel, lost, worker.forcing]);
   const of = { run: spec.id, attempt, claim, note, script, inputs, store: worker.store, signal: stop.signal };
   const folder = await worker.folders.create(of).finally(stop.release);
@@ -246,80 +237,4 @@ async function cancelReasonOf(
 function recordOf(worker: WorkerContext, open: OpenAttempt): Promise<RunRecord | null> {
   const patience = { run: open.spec.id, logger: worker.logger, until: worker.forcing };
   return patiently(patience, () => readRecord(worker.redis, open.spec.id));
-}
-
-/** Log, then artifacts, then manifest; the result comes after all of them. A fault of the store is waited out, bounded. */
-async function storeAttempt(
-  worker: WorkerContext,
-  open: OpenAttempt,
-  folder: RunFolder,
-  o: { log: AttemptLog; ending: AttemptEnding | SupersededEnding; notes: string[]; mask: Mask },
-): Promise<AttemptResult> {
-  const stop = joinSignals([worker.forcing]);
-  const patience = { run: open.spec.id, logger: worker.logger, mask: o.mask, until: stop.signal, outageMsMax: limits.storeOutageMsMax };
-  let artifacts: Artifact[] = [];
-  try {
-    for (const note of o.notes) await o.log.note(note);
-    artifacts = await patiently(patience, () =>
-      collectArtifacts({
-        folder: folder.home,
-        scriptSha256: open.spec.script.sha256,
-        globs: open.spec.artifacts,
-        inputs: open.spec.inputs,
-        store: worker.store,
-        note: (text) => o.log.note(text),
-        signal: stop.signal,
-      }),
-    );
-    const log = await finishLog(worker, o.log);
-    await patiently(patience, () => writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ...o, artifacts, log })));
-    return resultOf(o.ending, log, artifacts);
-  } catch (cause) {
-    if (worker.forcing.aborted) return { kind: 'interrupted', kept: true };
-    // A file's name may be in it.
-    const error = o.mask.text(oneLine(cause));
-    worker.logger.error({ run: open.spec.id, attempt: open.attempt, error }, 'the attempt could not be stored');
-    const reason = `not-stored: ended as ${o.ending.outcome}, but could not be stored: ${error}`;
-    const ending = o.ending.outcome === 'superseded' ? o.ending : ({ ...o.ending, outcome: 'lost', reason } satisfies AttemptEnding);
-    const log = await logWithoutFiles(worker, folder, o.log);
-    // Artifacts that were all stored before what failed are there, if it can be said.
-    const told = await writeManifest(worker.store, attemptManifest(factsOf(worker, open), { ending, artifacts, log })).then(
-      () => true,
-      () => false,
-    );
-    return resultOf(ending, log, told ? artifacts : []);
-  } finally {
-    stop.release();
-  }
-}
-
-/** While Redis is away nothing could be committed either: the lines wait for it on this disk, as long as it takes. */
-function finishLog(worker: WorkerContext, log: AttemptLog): Promise<LogDigest> {
-  let looksLeft = limits.storeOutageLooks;
-  const isExcused = (): boolean => {
-    if (worker.redis.status === 'ready') looksLeft -= 1;
-    return looksLeft > 0;
-  };
-  const deadline = joinSignals([worker.forcing], limits.storeOutageMsMax / limits.storeOutageLooks, isExcused);
-  return log.finish(deadline.signal).finally(deadline.release);
-}
-
-function resultOf(ending: AttemptEnding | SupersededEnding, log: LogDigest, artifacts: Artifact[]): AttemptResult {
-  const { outcome } = ending;
-  if (outcome === 'superseded') return { kind: 'superseded' };
-  return { kind: 'ended', ending: { ...ending, outcome }, log, artifactCount: artifacts.filter((one) => one.input !== 'unchanged').length };
-}
-
-/** The run's own files may be what fills the disk that its log, the store and Redis write to: they go first. */
-async function logWithoutFiles(worker: WorkerContext, folder: RunFolder, log: AttemptLog): Promise<LogDigest> {
-  await removeTree(folder.home).catch(() => undefined);
-  const deadline = joinSignals([worker.forcing], limits.storeFullMsMax);
-  return log
-    .finish(deadline.signal)
-    .catch(() => log.digest())
-    .finally(deadline.release);
-}
-
-function factsOf(worker: WorkerContext, { spec, attempt, claim, startedAt }: OpenAttempt): AttemptFacts {
-  return { spec, attempt, claim, startedAt, worker: worker.workerName };
 }

@@ -10,8 +10,9 @@ import { type AttemptEnd, claimAttempt, closeAttempt, commitResult, readRecord }
 import { wakeFollowers } from '../src/redis/wake.ts';
 import { oneLine } from '../src/service/errors.ts';
 import { pause } from '../src/service/lifecycle.ts';
-import { type AttemptResult, runAttempt } from './attempt.ts';
+import { runAttempt } from './attempt.ts';
 import { refusal } from './attempt-ending.ts';
+import type { AttemptResult } from './attempt-result.ts';
 import { patiently } from './patience.ts';
 import { retryDelayMs } from './retry.ts';
 import type { OpenAttempt, WorkerContext } from './worker-context.ts';
