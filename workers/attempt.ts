@@ -174,7 +174,10 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {
     stop.release();
-    await log.close();
+    // What was to be stored is: a disk that complains at the very end changes nothing of it.
+    await log
+      .close()
+      .catch((cause) => worker.logger.warn({ run: open.spec.id, error: oneLine(cause) }, 'the file of a log could not be closed'));
   }
 }
 

@@ -9,7 +9,7 @@ import { type Ended, endOfScript } from './end-of-script.ts';
 import { diskUsage } from './limits/disk-usage.ts';
 import type { ProcessLimits } from './limits/limiter.ts';
 import { type Output, readOutputs, type TakeOutput } from './read-output.ts';
-import type { Sandbox, StartedScript } from './sandbox/sandbox.ts';
+import { type Sandbox, SandboxEnded, type StartedScript } from './sandbox/sandbox.ts';
 
 export interface Execution {
   script: string;
@@ -63,16 +63,17 @@ export function createExecutor(sandbox: Sandbox): Executor {
 }
 
 async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed> {
-  if (execution.cancel.aborted) return { exitCode: null, signal: null, ended: 'cancelled', killed: [], outputHeld: false, diskFull: false };
+  if (execution.cancel.aborted) return { ...NO_END, ended: 'cancelled' };
   const { started, outputs } = await start(sandbox, execution);
   const kill = new AbortController();
   const finished = started.finish(kill.signal);
   finished.catch(() => undefined);
   const clocks: (() => void)[] = [];
+  let ended: Ended | null = null;
   try {
     const { timeoutMs, graceMs, cancel, silenceMs = null, diskBytes = null } = execution;
     const folders = [execution.folder, execution.tmp];
-    const ended = await endOfScript({ started, outputs, timeoutMs, silenceMs, diskBytes, folders, cancel, clocks });
+    ended = await endOfScript({ started, outputs, timeoutMs, silenceMs, diskBytes, folders, cancel, clocks });
     // What fills the disk is given no time to fill it further.
     if (ended !== 'exited' && ended !== 'over-disk') started.terminate();
     const waits = { exited: limits.outputHoldMs, 'over-disk': 0, fault: 0, 'timed-out': graceMs, silent: graceMs, cancelled: graceMs };
@@ -90,6 +91,8 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
       diskFull: failed && (await diskUsage(folders, diskBytes, cancel)) >= diskBytes,
     };
   } catch (cause) {
+    // What ended the script is known where that took the end of its sandbox: of a script that stops its init, say.
+    if (cause instanceof SandboxEnded && isOfTheScript(ended)) return { ...NO_END, ended };
     if (started.hasBegun()) execution.onBroken?.();
     throw cause;
   } finally {
@@ -98,6 +101,13 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
     await finished.catch(() => undefined);
     for (const output of outputs) output.close();
   }
+}
+
+const NO_END = { exitCode: null, signal: null, killed: [], outputHeld: false, diskFull: false };
+
+/** What builder ends a script for, whatever becomes of it then. */
+function isOfTheScript(ended: Ended | null): ended is 'timed-out' | 'silent' | 'over-disk' {
+  return ended === 'timed-out' || ended === 'silent' || ended === 'over-disk';
 }
 
 /** Returns what stops waiting for it. */

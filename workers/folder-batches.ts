@@ -3,11 +3,11 @@ import type { Dirent } from 'node:fs';
 import { opendir } from 'node:fs/promises';
 import { limits } from '../src/job/limits.ts';
 
-/** Throws the system's errors. */
-export async function* batchesOf(folder: Buffer): AsyncGenerator<Dirent[]> {
-  let batch: Dirent[] = [];
-  for await (const entry of await opendir(folder, { bufferSize: limits.diskWalkAtOnce, encoding: 'latin1' })) {
-    batch.push(entry);
+/** Names are bytes: where a file system does not tell what an entry is, Node asks for it by a path of both. Throws the system's errors. */
+export async function* batchesOf(folder: Buffer): AsyncGenerator<Dirent<Buffer>[]> {
+  let batch: Dirent<Buffer>[] = [];
+  for await (const entry of await opendir(folder, { bufferSize: limits.diskWalkAtOnce, encoding: 'buffer' as BufferEncoding })) {
+    batch.push(entry as unknown as Dirent<Buffer>);
     if (batch.length < limits.diskWalkAtOnce) continue;
     yield batch;
     batch = [];
@@ -15,7 +15,6 @@ export async function* batchesOf(folder: Buffer): AsyncGenerator<Dirent[]> {
   if (batch.length > 0) yield batch;
 }
 
-/** Names are bytes; latin1 holds any. */
-export function pathIn(folder: Buffer, entry: Dirent): Buffer<ArrayBuffer> {
-  return Buffer.concat([folder, Buffer.from('/'), Buffer.from(entry.name, 'latin1')]);
+export function pathIn(folder: Buffer, entry: Dirent<Buffer>): Buffer<ArrayBuffer> {
+  return Buffer.concat([folder, Buffer.from('/'), entry.name]);
 }

@@ -85,7 +85,7 @@ async function withinReach(removal: Removal, folder: Buffer): Promise<Buffer | n
   if (folder.length <= limits.removePathBytesMax) return folder;
   const nearer = Buffer.concat([root, Buffer.from(`/${randomUUID()}`)]);
   // Who moves a folder to another changes it, and both of those.
-  for (const one of [root, folder]) await chmod(one, 0o700).catch(() => undefined);
+  for (const one of [root, folder.subarray(0, folder.lastIndexOf('/')), folder]) await chmod(one, 0o700).catch(() => undefined);
   try {
     await rename(folder, nearer);
     return nearer;

@@ -38,7 +38,10 @@ function createStore(bucket: S3Bucket): Store {
     if (content !== null && (await putNew(bucket, key, content, signal))) return 'stored';
     // An object of another length is damage; writing it anew heals it.
     if ((await bucket.stat(key)) === source.bytes) return 'known';
-    await inTurn(() => upload({ bucket, key, source, signal }));
+    await inTurn(() => {
+      signal?.throwIfAborted();
+      return upload({ bucket, key, source, signal });
+    });
     return 'stored';
   };
   return {

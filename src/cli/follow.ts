@@ -1,6 +1,5 @@
 /** Following a log to its end, over lost connections and later attempts. */
 
-import { limits } from '../job/limits.ts';
 import type { LogEntry } from '../job/log-entry.ts';
 import { textOf } from '../job/log-entry.ts';
 import type { Run } from '../job/run.ts';
@@ -73,12 +72,12 @@ async function followWith(o: FollowOptions, patience: Patience, position: Positi
 
 /** One connection: `end` when the log's end was seen, `whole` when the server had no more, `broken` when it is to be tried again. */
 async function readOnce(o: FollowOptions, patience: Patience, position: Position): Promise<'end' | 'whole' | 'broken'> {
-  let stoodSinceMs: number | null = null;
+  let isRead = false;
   try {
     for await (const records of o.client.log(o.run.id, { from: position.line, follow: o.follow, attempt: o.attempt, signal: o.signal })) {
-      // A server says that it is there before it has looked for the log, which it may not find.
-      if (records.length > 0) patience.progress();
-      stoodSinceMs ??= performance.now();
+      // The first says that the connection stands: a server does so before it has looked for the log, which it may not find.
+      if (isRead) patience.progress();
+      isRead = true;
       await o.output.data(printed(records, o));
       for (const { entry } of records) {
         if ('end' in entry) return 'end';
@@ -88,8 +87,6 @@ async function readOnce(o: FollowOptions, patience: Patience, position: Position
     }
     return 'whole';
   } catch (thrown) {
-    // Of a quiet script nothing else tells that the connection was good.
-    if (stoodSinceMs !== null && performance.now() - stoodSinceMs > limits.followPauseMsMax) patience.progress();
     await patience.retry(thrown);
     return 'broken';
   }

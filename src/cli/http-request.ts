@@ -67,7 +67,7 @@ function attempt(url: URL, o: RequestOptions, reuse: boolean): Promise<Answer> {
     if (silenceMs !== undefined) {
       whenSilent(asked, (socket) => {
         // What has come and is not taken yet waits for whoever reads it, who may be a person with a pager.
-        if (answer !== null && answer.readableLength > 0) socket.setTimeout(silenceMs);
+        if (answer !== null && (answer.complete || answer.readableLength > 0)) socket.setTimeout(silenceMs);
         else (answer ?? asked).destroy(new Error(`nothing came for ${silenceMs / 1000} s`));
       });
     }

@@ -19,9 +19,9 @@ export async function* readRecords(body: AsyncIterable<Uint8Array>): AsyncGenera
     const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
     rest = lines.pop() ?? '';
     if (rest.length > RECORD_CHARS_MAX) throw new Error(`a line of log longer than ${RECORD_CHARS_MAX} characters`);
-    // An empty line only says that the connection stands.
+    // An empty line only says that the log is quiet: then there may be a batch of none.
     const records = lines.filter((line) => line !== '').map((json) => ({ json, entry: parseLogEntry(json) }));
-    if (records.length > 0) yield records;
+    if (lines.length > 0) yield records;
   }
   if (rest !== '') throw new Error('the log broke off in the middle of a line');
 }

@@ -25,6 +25,8 @@ export interface ReadOptions {
   from: number;
   follow: boolean;
   signal: AbortSignal;
+  /** Called once or more when all there is has been given, and more is waited for. */
+  onCaughtUp?: () => void;
 }
 
 const CHUNKS_AT_ONCE = 8;
@@ -55,6 +57,7 @@ export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerato
         return;
       }
       if (!o.follow) return;
+      o.onCaughtUp?.();
       for (
         let chunks = await newest(source, o, { follower, line });
         chunks.length > 0;

@@ -35,18 +35,21 @@ export async function cancelIfOpen(queues: Queues, id: string, reason: string): 
   if ((await mark(queues, id, reason)) === 'requested') await goOn(queues, id);
 }
 
-/** So is one that a worker has taken since it was seen to wait. */
+/** So is one that a worker has begun since it was seen to wait; one that a worker has taken, and not begun, is not. */
 export async function cancelIfWaiting(queues: Queues, platform: string, id: string, reason: string): Promise<void> {
-  if (!(await isHeld(queues, platform, id))) await cancelIfOpen(queues, id, reason);
+  const lock = bullLockKey(runQueue(platform), id);
+  if ((await mark(queues, id, reason, { unlessBegunUnder: lock })) === 'requested') await goOn(queues, id);
 }
 
 async function isHeld(queues: Queues, platform: string, id: string): Promise<boolean> {
   return (await queues.redis.exists(bullLockKey(runQueue(platform), id))) === 1;
 }
 
-async function mark(queues: Queues, id: string, reason: string | null): Promise<unknown> {
-  const request = { requestedAt: new Date().toISOString(), reason };
-  return runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling], [id, JSON.stringify(request)]);
+async function mark(queues: Queues, id: string, reason: string | null, o: { unlessBegunUnder?: string } = {}): Promise<unknown> {
+  const request = JSON.stringify({ requestedAt: new Date().toISOString(), reason });
+  const lock = o.unlessBegunUnder;
+  const which = lock === undefined ? 'any' : 'waiting';
+  return runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling, lock ?? keys.run(id)], [id, request, which]);
 }
 
 async function goOn(queues: Queues, id: string): Promise<void> {

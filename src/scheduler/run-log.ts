@@ -21,6 +21,8 @@ export interface RunLogOptions {
   /** This attempt alone; the newest, or the one that counts, when null. */
   attempt: number | null;
   signal: AbortSignal;
+  /** Called once or more when all there is has been given, and more is waited for. */
+  onCaughtUp: () => void;
 }
 
 const END = Buffer.from('{"end":');
@@ -37,7 +39,7 @@ export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions)
       if (record === null) throw new BuilderError('not-found', `no such run: ${o.id}`);
       const log = nextLog(record, shown, o.attempt);
       if (log !== null) {
-        for await (const chunk of readLog(logs, { log, from, follow: o.follow, signal: o.signal })) {
+        for await (const chunk of readLog(logs, { log, from, follow: o.follow, signal: o.signal, onCaughtUp: o.onCaughtUp })) {
           ended = chunk.subarray(0, END.length).equals(END);
           yield chunk;
         }
@@ -49,6 +51,7 @@ export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions)
       // A run may end after its last attempt did, as one that is cancelled while it waits for the next.
       if (record.result !== null && !ended) yield endOf(record.result);
       if (record.result !== null || o.attempt !== null || !o.follow) return;
+      o.onCaughtUp();
       await follower.wait(limits.followPollMs, o.signal);
     }
   } finally {

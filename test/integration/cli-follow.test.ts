@@ -129,6 +129,22 @@ describe('a follower', () => {
     expect([code, stderr().match(/connection lost/g)]).toEqual([125, ['connection lost']]);
   });
 
+  test('goes on where a quiet log was read to its end so far each time before the connection broke', async () => {
+    let breaks = 0;
+    const server = await serve((asked, response) => {
+      if (!asked.path.endsWith('/log')) return json(response, finishedRun('succeeded'));
+      if (breaks === 6) return void response.end(logLine(1, 'one') + logEnd(1));
+      breaks += 1;
+      response.write('\n');
+      setTimeout(() => response.destroy(), 20);
+    });
+    const { io, stdout } = commandIo(at(server));
+    const client = createClient({ server: server.url, token: 'secret-token', tokenFrom: '--token' });
+    const session = { io, output: createOutput(io, false), client: () => client, catalogue: {} };
+    const code = await observeRun(session, () => client.run(RUN_ID), { from: 1, follow: true, exitZero: false, reconnectMs: 300 });
+    expect([code, stdout()]).toEqual([0, 'one\n']);
+  });
+
   test('ends with 125 and the reason when the token was revoked meanwhile', async () => {
     let revoked = false;
     const server = await serve((asked, response) => {

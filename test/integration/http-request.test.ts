@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { type Answer, requestOnce } from '../../src/cli/http-request.ts';
 import { type ProtocolServer, startProtocolServer } from '../support/protocol-server.ts';
+import { until } from '../support/until.ts';
 
 const SILENCE_MS = 200;
 const SILENT = `nothing came for ${SILENCE_MS / 1000} s`;
@@ -25,6 +26,22 @@ describe('a server that falls silent', () => {
   test('within its answer is given up', async () => {
     const answer = await ask((response) => void response.write('half'));
     await expect(answer.text()).rejects.toThrow(SILENT);
+  });
+
+  test('is not given up once all of its answer has come, however late that is read', async () => {
+    let end = (): void => undefined;
+    const answer = await ask((response) => {
+      response.write('half');
+      end = () => void response.end();
+    });
+    const chunks = answer.body[Symbol.asyncIterator]();
+    expect(String((await chunks.next()).value)).toBe('half');
+    end();
+    const body = answer.body as IncomingMessage;
+    await until(() => body.complete, 'the end of the answer');
+    await once(body.socket, 'timeout');
+    await once(body.socket, 'timeout');
+    expect(await chunks.next()).toMatchObject({ done: true });
   });
 
   test('is given up only once all that it said has been read, however late', async () => {

@@ -13,6 +13,7 @@ import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { keys } from '../../src/redis/keys.ts';
 import { wakeFollowers } from '../../src/redis/wake.ts';
+import { aborted } from '../../src/service/lifecycle.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { createLineSplitter } from '../../workers/line-splitter.ts';
 import type { Cap } from '../../workers/log-cap.ts';
@@ -102,6 +103,35 @@ const textsOf = (entries: LogEntry[]): string => linesOf(entries).map(textOf).jo
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 describe('a log', () => {
+  it('tells a follower that it is quiet once it has been read, not while the store is awaited', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const lineOf = (line: number): Buffer => Buffer.from(`{"line":${line},"atMs":0,"source":"stdout","text":"x"}\n`);
+    await appendChunk(connection, log, { firstLine: 2, lines: 1, ndjson: lineOf(2), firstUnarchived: 2 });
+    await archiveChunk(store, log, { firstLine: 1, lines: 1, ndjson: lineOf(1) });
+    const events: string[] = [];
+    const [over, held] = [new AbortController(), new AbortController()];
+    const slow: Store = {
+      ...store,
+      getDocument: async (key) => {
+        events.push('asked');
+        await aborted(held.signal);
+        return store.getDocument(key);
+      },
+    };
+    const onCaughtUp = (): void => void events.push('quiet');
+    const source = { redis: connection, store: slow, wakeUps, endOf };
+    const reading = (async () => {
+      for await (const chunk of readLog(source, { log, from: 1, follow: true, signal: over.signal, onCaughtUp }))
+        events.push(String(chunk));
+    })();
+    await until(() => events.length > 0, 'the store to be asked');
+    held.abort();
+    await until(() => events.includes('quiet'), 'all of the log, and a word that it is quiet');
+    expect(events.slice(0, 4)).toEqual(['asked', String(lineOf(1)), String(lineOf(2)), 'quiet']);
+    over.abort();
+    await reading;
+  });
+
   it('has numbered lines with time and source, and ends with what it was in all', async () => {
     const writer = await openLog();
     await writer.push('stdout', 'one\ntw');

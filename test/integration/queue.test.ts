@@ -16,7 +16,8 @@ import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { getInfo, getRun, resolveRunId } from '../../src/queue/view.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
-import { BULL_PREFIX, bullActiveKey, bullJobKey, keys, runQueue } from '../../src/redis/keys.ts';
+import { BULL_PREFIX, bullActiveKey, bullJobKey, bullLockKey, keys, runQueue } from '../../src/redis/keys.ts';
+import { aborted } from '../../src/service/lifecycle.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { specOf } from '../support/specs.ts';
@@ -412,6 +413,34 @@ describe('platforms', () => {
     await expect(submitRun(queues, specOf())).rejects.toMatchObject({ code: 'platform-dropped' });
     await undropPlatform(queues, 'test');
     expect(await submitRun(queues, specOf())).toBe('accepted');
+  });
+
+  it('that are dropped end what a worker was given and has not begun, and leave what it has begun', async () => {
+    const [given, begun] = [specOf(), specOf()];
+    const [free, over] = [new AbortController(), new AbortController()];
+    const claims = new Map<string, string>();
+    const options = { connection, platform: 'test', workerName: 'w', logger, claimOf: (): null => null };
+    const handle = async (delivery: Delivery): Promise<Handled> => {
+      const start = { claim: randomUUID(), worker: 'w', startedAt: new Date().toISOString() };
+      if (delivery.id === given.id) await aborted(free.signal);
+      claims.set(delivery.id, (await claimAttempt(connection, { ...delivery, start })).kind);
+      await aborted(over.signal);
+      return { kind: 'back' };
+    };
+    const consumer = consumeRuns({ ...options, concurrency: 2, handle });
+    releases.push(async () => {
+      for (const one of [free, over]) one.abort();
+      await consumer.close();
+    });
+    for (const spec of [given, begun]) await submitRun(queues, spec);
+    await until(async () => (await queues.redis.exists(bullLockKey(runQueue('test'), given.id))) === 1, 'the worker to have the run');
+    await until(() => claims.get(begun.id) === 'run', 'the worker to begin the other');
+    await dropPlatform(queues, 'test');
+    const reason = expect.stringContaining('platform-dropped');
+    expect(await readRecord(queues.redis, given.id)).toMatchObject({ cancel: { reason } });
+    expect(await readRecord(queues.redis, begun.id)).toMatchObject({ cancel: null });
+    free.abort();
+    await until(() => claims.get(given.id) === 'cancel', 'the worker to be told so');
   });
 });
 

@@ -45,8 +45,11 @@ describe('a folder is removed', () => {
     expect(existsSync(tree)).toBe(false);
   });
 
-  test('deeper than a path may be long, and shut all the way down', async () => {
-    const chain = 'for (1 .. 40) { mkdir "n" x 200; chdir "n" x 200 or die; open my $file, ">", "file" }';
+  test.each([
+    ['deeper than a path may be long, and shut all the way down', 'open my $file, ">", "file"'],
+    ['even without a file but in the deepest of its folders', 'if ($_ == 40) { open my $file, ">", "file" }'],
+  ])('%s', async (_, leave) => {
+    const chain = `for (1 .. 40) { mkdir "n" x 200; chdir "n" x 200 or die; ${leave} }`;
     execFileSync('perl', ['-e', chain], { cwd: tree });
     await asUser(async () => {
       execFileSync(
