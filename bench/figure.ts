@@ -13,7 +13,7 @@ export interface Contender {
 }
 
 export interface Opened {
-  /** One round, and the check of its result: throws Void where that is not what it must be. */
+  /** One round, and the check of its result: throws Void where that is not what it must be, as `close` does. */
   measure(): Promise<Values>;
   close(): Promise<void>;
 }

@@ -3,14 +3,14 @@
  *
  *   node dist/bench/main.js [--full] [--only NAME]… [--out FILE] [--check FILE] [--keep FILE]
  *
- * `--check` fails where a ratio is worse than all that the file has of it; `--keep` writes the ratios as that file. Exit code 1 for a
- * figure that is void or got worse, 0 otherwise: a goal that is not met is told in the table.
+ * `--check` fails where a ratio is worse than all that the file has of it; `--keep` adds the ratios to that file, whose spreads grow by it (to begin
+ * anew: remove it). Exit code 1 for a figure that is void, got worse or lacks what was kept of it, 2 for what cannot be compared, 0 otherwise: a goal that is not met is told in the table.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Size } from './figure.ts';
 import { figures } from './figures.ts';
 import { describeMachine } from './machine.ts';
-import { drops, type Kept, keptOf } from './regression.ts';
+import { drops, type Kept, keptWith, unlike } from './regression.ts';
 import { tableOf } from './report.ts';
 import { measureFigure } from './rounds.ts';
 import { type Summary, summarize } from './summary.ts';
@@ -32,6 +32,20 @@ if (unknown !== undefined) {
 }
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 const machine = describeMachine();
+const read = (path: string | undefined): Kept | null =>
+  path === undefined || !existsSync(path) ? null : (JSON.parse(readFileSync(path, 'utf8')) as Kept);
+const [checked, kept] = [read(values.check), read(values.keep)];
+if (values.check !== undefined && checked === null) {
+  say(`expected what was kept at ${values.check}, got no file`);
+  process.exit(2);
+}
+for (const one of [checked, kept]) {
+  const why = one === null ? null : unlike(one, { size, machine });
+  if (why === null) continue;
+  say(why);
+  process.exit(2);
+}
+const beganAtMs = performance.now();
 const summary: Summary = { rows: [], verdicts: [] };
 for (const figure of all) {
   if (values.only !== undefined && !values.only.includes(figure.name)) continue;
@@ -44,8 +58,8 @@ for (const figure of all) {
   if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify({ size, machine, ...summary }, null, 2)}\n`);
 }
 process.stdout.write(`${tableOf(machine, summary)}\n`);
-if (values.keep !== undefined) writeFileSync(values.keep, `${JSON.stringify(keptOf(summary), null, 2)}\n`);
-const worse = values.check === undefined ? [] : drops(JSON.parse(readFileSync(values.check, 'utf8')) as Kept, summary);
+say(`took ${Math.round((performance.now() - beganAtMs) / 1000)} s in all`);
+if (values.keep !== undefined) writeFileSync(values.keep, `${JSON.stringify(keptWith(kept, { size, machine, ...summary }), null, 2)}\n`);
+const worse = checked === null ? [] : drops(checked, summary);
 for (const line of worse) say(line);
-const voided = summary.rows.some(({ remarks }) => remarks.some((remark) => remark.includes('void')));
-process.exit(worse.length > 0 || voided ? 1 : 0);
+process.exit(worse.length > 0 || summary.rows.some(({ isFaulty }) => isFaulty) ? 1 : 0);

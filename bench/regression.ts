@@ -1,25 +1,51 @@
 /** The gate: ratios beside those that were kept when somebody last looked at them. */
+import type { Size } from './figure.ts';
+import type { Machine } from './machine.ts';
 import type { Spread, Summary, Verdict } from './summary.ts';
 
-/** By figure, statistic and contenders. */
-export type Kept = Record<string, Spread>;
-
-export function keptOf({ verdicts }: Summary): Kept {
-  return Object.fromEntries(verdicts.flatMap((one) => (one.ratio === null ? [] : [[nameOf(one), one.ratio]])));
+/** `median` is of the last measurement that was kept, `low` and `high` of all of them. */
+export interface Kept {
+  size: Size;
+  machine: Machine;
+  /** By figure, statistic and contenders. */
+  ratios: Record<string, Spread>;
 }
 
-/** What got worse than the worst round that was kept, and was no accident of one round now. What was not measured is not judged. */
-export function drops(kept: Kept, { verdicts }: Summary): string[] {
-  return verdicts.flatMap((one) => {
-    const before = kept[nameOf(one)];
-    if (before === undefined || one.ratio === null) return [];
-    const worse = one.better === 'more' ? one.ratio.median < before.low : one.ratio.median > before.high;
-    if (!worse) return [];
-    const was = `${before.median.toFixed(3)} (${before.low.toFixed(3)} … ${before.high.toFixed(3)})`;
-    return [`worse: ${nameOf(one)}: expected a ratio of ${was}, got ${one.ratio.median.toFixed(3)}`];
+/** What is kept after another measurement, of all figures or some. */
+export function keptWith(before: Kept | null, { size, machine, verdicts }: Pick<Kept, 'size' | 'machine'> & Summary): Kept {
+  const measured = verdicts.flatMap((one) => {
+    if (one.ratio === null) return [];
+    const { median, low, high } = one.ratio;
+    const known = before?.ratios[nameOf(one)];
+    return [[nameOf(one), { median, low: Math.min(low, known?.low ?? low), high: Math.max(high, known?.high ?? high) }]];
   });
+  return { size, machine, ratios: { ...before?.ratios, ...Object.fromEntries(measured) } };
 }
 
-function nameOf({ figure, statistic, contender, baseline }: Verdict): string {
-  return `${figure} ${statistic}: ${contender} : ${baseline}`;
+/** Why the two cannot be compared, if so. */
+export function unlike(kept: Kept, { size, machine }: Pick<Kept, 'size' | 'machine'>): string | null {
+  const shown = (one: Pick<Kept, 'size' | 'machine'>): string => `the ${one.size} size on ${one.machine.cores} cores, ${one.machine.cpu}`;
+  const alike = shown(kept) === shown({ size, machine });
+  return alike ? null : `expected ${shown(kept)}, as what is kept, got ${shown({ size, machine })}`;
+}
+
+/** What got worse than the worst round that was kept, and was no accident of one round now; and what was kept and is not measured now. */
+export function drops({ ratios }: Kept, { verdicts }: Summary): string[] {
+  const measured = new Set(verdicts.map(({ figure }) => figure));
+  const named = new Map(verdicts.map((one) => [nameOf(one), one]));
+  return Object.entries(ratios)
+    .filter(([name]) => measured.has(name.slice(0, name.indexOf(' '))))
+    .flatMap(([name, before]) => {
+      const now = named.get(name);
+      if (now === undefined || now.ratio === null) return [`not measured: ${name}`];
+      const { median } = now.ratio;
+      const isWorse = now.better === 'more' ? median < before.low : median > before.high;
+      const was = `${before.median.toFixed(3)} (${before.low.toFixed(3)} … ${before.high.toFixed(3)})`;
+      return isWorse ? [`worse: ${name}: expected a ratio of ${was}, got ${median.toFixed(3)}`] : [];
+    });
+}
+
+/** The baselines that there are, not the one that won: another may win the next time. */
+function nameOf({ figure, statistic, contender, against }: Verdict): string {
+  return `${figure} ${statistic}: ${contender} : ${against.join(' | ')}`;
 }

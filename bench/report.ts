@@ -5,7 +5,7 @@ import type { Row, Spread, Summary, Verdict } from './summary.ts';
 export function tableOf(machine: Machine, { rows, verdicts }: Summary): string {
   const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version.replace(/^v/, '')}`);
   const head = [
-    `${machine.cores} cores, ${machine.cpu}, ${machine.memoryGib} GiB, Linux ${machine.kernel}; ${versions.join(', ')}`,
+    `${machine.cores} cores, ${machine.cpu}, ${machine.memoryGib} GiB, Linux ${machine.kernel}, ${machine.fileSystem}; ${versions.join(', ')}`,
     'Redis with AOF, synced every second, in every row. A value is the median of the rounds, with the lowest and the highest.',
   ];
   const measured = [['figure', '', 'of', 'value', 'low … high', 'setting'], ...rows.map(rowCells)];

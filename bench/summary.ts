@@ -18,16 +18,20 @@ export interface Row {
   /** Null where it was not measured. */
   value: Spread | null;
   remarks: string[];
+  isFaulty: boolean;
 }
 
 export interface Verdict {
   figure: string;
   statistic: string;
   contender: string;
-  /** The best of the goal's baselines that was measured; null for none. */
+  /** All of the goal's baselines. */
+  against: string[];
+  /** The best of those that were measured; null for none. */
   baseline: string | null;
   wanted: string;
   better: Statistic['better'];
+  /** Of builder's whole value, whatever is allowed beside the goal's ratio. */
   ratio: Spread | null;
   met: boolean | null;
 }
@@ -39,15 +43,16 @@ export interface Summary {
 
 export function summarize(figure: Figure, measured: Measured[]): Summary {
   const rows = figure.statistics.flatMap(({ name, unit }) =>
-    measured.map(({ contender, rounds, remarks }) => ({
+    measured.map(({ contender, rounds, remarks, isFaulty }) => ({
       figure: figure.name,
       statistic: name,
       unit,
       contender: contender.name,
       kind: contender.kind,
       setting: contender.setting,
-      value: spreadOf(rounds.map((values) => values[name]).filter((value) => value !== undefined)),
+      value: spreadOf(rounds.map((values) => values?.[name]).filter((value) => value !== undefined)),
       remarks,
+      isFaulty,
     })),
   );
   return { rows, verdicts: figure.goals.map((goal) => verdictOf(figure, goal, measured)) };
@@ -55,26 +60,34 @@ export function summarize(figure: Figure, measured: Measured[]): Summary {
 
 /** A round's ratio is of values measured one after the other; the machine's mood falls out of it. */
 function verdictOf(figure: Figure, goal: Goal, measured: Measured[]): Verdict {
-  const { statistic, contender, ratio, allowance = 0 } = goal;
+  const { statistic, contender, against, ratio, allowance = 0 } = goal;
   const better = figure.statistics.find(({ name }) => name === statistic)?.better ?? 'more';
   const ours = valuesOf(measured, contender, statistic);
-  const candidates = goal.against.map((name) => ({ name, values: valuesOf(measured, name, statistic) }));
-  const best = candidates
-    .filter(({ values }) => values.length > 0)
-    .toSorted((a, b) => (better === 'more' ? median(b.values) - median(a.values) : median(a.values) - median(b.values)))[0];
+  const best = against
+    .map((name) => ({ name, values: valuesOf(measured, name, statistic) }))
+    .map((one) => ({ ...one, median: median(one.values.filter((value) => value !== null)) }))
+    .filter((one) => !Number.isNaN(one.median))
+    .toSorted((a, b) => (better === 'more' ? b.median - a.median : a.median - b.median))[0];
   const wanted = `${better === 'more' ? '≥' : '≤'} ${ratio} ×${allowance > 0 ? ` + ${allowance}` : ''}`;
-  const verdict = { figure: figure.name, statistic, contender, wanted, better, baseline: best?.name ?? null };
-  if (best === undefined || ours.length === 0) return { ...verdict, ratio: null, met: null };
-  const pairs = Math.min(ours.length, best.values.length);
-  const ratios = Array.from({ length: pairs }, (_, round) => ((ours[round] ?? 0) - allowance) / (best.values[round] ?? Number.NaN));
-  const spread = spreadOf(ratios);
-  if (spread === null) return { ...verdict, ratio: null, met: null };
-  return { ...verdict, ratio: spread, met: better === 'more' ? spread.median >= ratio : spread.median <= ratio };
+  const verdict = { figure: figure.name, statistic, contender, against, wanted, better, baseline: best?.name ?? null };
+  const ratios = (taken: number): number[] => ratiosOf(ours, best?.values ?? [], taken);
+  const counted = median(ratios(allowance));
+  if (Number.isNaN(counted)) return { ...verdict, ratio: null, met: null };
+  return { ...verdict, ratio: spreadOf(ratios(0)), met: better === 'more' ? counted >= ratio : counted <= ratio };
 }
 
-function valuesOf(measured: Measured[], name: string, statistic: string): number[] {
+/** By round; null for one that is void. */
+function valuesOf(measured: Measured[], name: string, statistic: string): (number | null)[] {
   const rounds = measured.find(({ contender }) => contender.name === name)?.rounds ?? [];
-  return rounds.map((values) => values[statistic]).filter((value) => value !== undefined);
+  return rounds.map((values) => values?.[statistic] ?? null);
+}
+
+/** Of the rounds that both have. `taken` is taken off ours first. */
+function ratiosOf(ours: (number | null)[], theirs: (number | null)[], taken: number): number[] {
+  return ours.flatMap((our, round) => {
+    const their = theirs[round] ?? null;
+    return our === null || their === null ? [] : [(our - taken) / their];
+  });
 }
 
 export function spreadOf(values: number[]): Spread | null {

@@ -2,19 +2,24 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import type { Client } from 'minio';
 import { openFolderStore } from '../../src/artifacts/folder-store.ts';
 import { openS3Store } from '../../src/artifacts/s3-store.ts';
 import type { Store } from '../../src/artifacts/store.ts';
+import { limits } from '../../src/job/limits.ts';
 import { eachAtOnce } from '../../src/service/each.ts';
 import { onPath } from '../../test/support/programs.ts';
 import { type Contender, type Figure, type Goal, Missing, type Size, type Values, Void } from '../figure.ts';
 import { digestOfFile, type LeftFile, type LeftFiles, leaveFiles } from '../support/artifact-files.ts';
 import { scratchFolder, scratchFolderAt } from '../support/scratch.ts';
-import { openSharedS3, type SharedS3 } from '../support/shared-s3.ts';
+import { CLIENT_PART_BYTES, openSharedS3 } from '../support/shared-s3.ts';
 import { AT_ONCE, checkArtifacts, checkCopied, checkStored, collect, shell, timed } from '../support/storing.ts';
 
 const MIB = 1024 * 1024;
+const CORES = availableParallelism();
+const AS_A_WORKER = `in the bench's own process by the worker's own code, ${AT_ONCE} files at a time`;
 const LARGE = { name: 'large', unit: 'MiB/s', better: 'more' } as const;
 const SMALL = { name: 'small', unit: 'files/s', better: 'more' } as const;
 
@@ -125,7 +130,7 @@ function builderFolder(made: Made): Contender {
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `collected by the worker's own code, ${AT_ONCE} files at a time; each durable before it is told; its threads for files have been started`,
+    setting: `${AS_A_WORKER}; empty folder store, content and names synced before the end; its threads for files have been started`,
     open: async () => {
       const { material, release } = made();
       await inFolder(material.folder, 'first', async (folder) => collect(material.small, await openFolderStore(folder)));
@@ -139,8 +144,33 @@ function builderFolder(made: Made): Contender {
   };
 }
 
-/** `$1` the folder with the files, `.` the new one. */
-const COPIES: Record<string, { needs: string; large: string; small: string }> = {
+const HASH = { sha256sum: 'sha256sum --', openssl: 'openssl dgst -sha256 -r' };
+
+/** Their digests, as told by one process a core, each with an equal part of the files. One pipe for all would mix their lines. */
+async function hashOnAllCores(program: keyof typeof HASH, { folder, files }: LeftFiles): Promise<string> {
+  const paths = files.map(({ path }) => path);
+  const each = Math.ceil(paths.length / CORES);
+  const parts = Array.from({ length: Math.ceil(paths.length / each) }, (_, at) => paths.slice(at * each, (at + 1) * each));
+  const line = `exec ${HASH[program]} "$@"`;
+  return (await Promise.all(parts.map((part) => shell(line, folder, part)))).join('');
+}
+
+interface CopyWay {
+  needs: keyof typeof HASH;
+  /** `$1` the folder with the files, `.` the new one. */
+  large: string;
+  small: string;
+  /** The small line does not hash: all cores do meanwhile. One large file is hashed by one of them in any case. */
+  onAllCores?: true;
+}
+
+const COPY_SMALL = `cp "$1"/* . && ls | xargs -P ${AT_ONCE} -n 64 sync -d --`;
+const BESIDE = {
+  sha256sum: 'sha256sum "$1"/* & cp "$1"/* . && sync -d -- * && wait',
+  openssl: 'openssl dgst -sha256 -r "$1"/* & cp "$1"/* . && sync -d -- * && wait',
+};
+
+const COPIES: Record<string, CopyWay> = {
   'cp, sha256sum, sync -d': {
     needs: 'sha256sum',
     large: 'cp "$1"/* . && sha256sum -- * && sync -d -- *',
@@ -148,39 +178,53 @@ const COPIES: Record<string, { needs: string; large: string; small: string }> = 
   },
   'cp beside sha256sum, sync -d': {
     needs: 'sha256sum',
-    large: 'sha256sum "$1"/* & cp "$1"/* . && sync -d -- * && wait',
-    small: `sha256sum "$1"/* & cp "$1"/* . && ls | xargs -P ${AT_ONCE} -n 64 sync -d -- && wait`,
+    large: BESIDE.sha256sum,
+    small: `sha256sum "$1"/* & ${COPY_SMALL} && wait`,
   },
+  'cp beside sha256sum on all cores, sync -d': { needs: 'sha256sum', large: BESIDE.sha256sum, small: COPY_SMALL, onAllCores: true },
   'cp beside openssl, sync -d': {
     needs: 'openssl',
-    large: 'openssl dgst -sha256 -r "$1"/* & cp "$1"/* . && sync -d -- * && wait',
-    small: `openssl dgst -sha256 -r "$1"/* & cp "$1"/* . && ls | xargs -P ${AT_ONCE} -n 64 sync -d -- && wait`,
+    large: BESIDE.openssl,
+    small: `openssl dgst -sha256 -r "$1"/* & ${COPY_SMALL} && wait`,
   },
+  'cp beside openssl on all cores, sync -d': { needs: 'openssl', large: BESIDE.openssl, small: COPY_SMALL, onAllCores: true },
 };
+
+const COPY_SETTING = 'the same file system, content synced; no name by digest, no rename, no sync of folders';
 
 function copyWays(made: Made): Contender[] {
   return Object.entries(COPIES).map(([name, way]) => ({
     name,
     kind: 'limit',
-    setting: 'the same file system; without a name by digest, a rename, or a sync of folders',
+    setting: way.onAllCores ? `${COPY_SETTING}; small files hashed by ${CORES} processes, large as by one` : COPY_SETTING,
     open: async () => {
       if (!onPath(way.needs)) throw new Missing(`${way.needs} is not installed: apt-get install ${way.needs}`);
       const { material, release } = made();
-      const copy = (left: LeftFiles, line: string): Promise<number> =>
-        inFolder(material.folder, 'copies', async (folder) => {
-          let told = '';
-          const tookMs = await timed(async () => {
-            told = await shell(line, folder, [left.folder]);
-          });
-          checkTold(left, told);
-          await checkCopied(left, folder);
-          return tookMs;
+      const measure = async (): Promise<Values> => {
+        const { large, small } = material;
+        const largeMs = await copyMs(material, large, (folder) => shell(way.large, folder, [large.folder]));
+        const smallMs = await copyMs(material, small, async (folder) => {
+          const copied = shell(way.small, folder, [small.folder]);
+          return (await Promise.all([copied, way.onAllCores ? hashOnAllCores(way.needs, small) : ''])).join('');
         });
-      const measure = async (): Promise<Values> =>
-        ratesOf(material, await copy(material.large, way.large), await copy(material.small, way.small));
+        return ratesOf(material, largeMs, smallMs);
+      };
       return { measure, close: async () => release() };
     },
   }));
+}
+
+/** `copy`: into that folder; what it tells of their digests. */
+function copyMs(material: Material, left: LeftFiles, copy: (folder: string) => Promise<string>): Promise<number> {
+  return inFolder(material.folder, 'copies', async (folder) => {
+    let told = '';
+    const tookMs = await timed(async () => {
+      told = await copy(folder);
+    });
+    checkTold(left, told);
+    await checkCopied(left, folder);
+    return tookMs;
+  });
 }
 
 function checkTold({ files }: LeftFiles, told: string): void {
@@ -192,7 +236,7 @@ function builderAgain(made: Made): Contender {
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `collected by the worker's own code, ${AT_ONCE} files at a time`,
+    setting: `${AS_A_WORKER}; the folder store has seen the files before: names known, threads for files started`,
     open: async () => {
       const { material, release } = made();
       const folder = join(material.folder, 'kept');
@@ -214,32 +258,52 @@ function builderAgain(made: Made): Contender {
   };
 }
 
+interface DigestWay {
+  needs: string;
+  setting: string;
+  digest: (left: LeftFiles) => Promise<void>;
+}
+
+function inOneProcess(program: keyof typeof HASH): DigestWay['digest'] {
+  return async (left) => checkTold(left, await shell(`${HASH[program]} "$1"/*`, '/', [left.folder]));
+}
+
+function onAllCores(program: keyof typeof HASH): DigestWay['digest'] {
+  return async (left) => checkTold(left, await hashOnAllCores(program, left));
+}
+
+async function digestByNode({ folder, files }: LeftFiles): Promise<void> {
+  await eachAtOnce(files, AT_ONCE, async ({ path, sha256, bytes }) => {
+    const file = join(folder, path);
+    const found = bytes > MIB ? await digestOfFile(file) : digestOf(await readFile(file));
+    if (found !== sha256) throw new Void(`expected the digest of ${path}, got another`);
+  });
+}
+
+function digestOf(content: Buffer): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+const ONE_PROCESS = 'reads and hashes, all files in one process on one core';
+const MANY_PROCESSES = `reads and hashes, the files spread over ${CORES} processes; one large file is hashed by one of them`;
+
+const DIGESTS: Record<string, DigestWay> = {
+  sha256sum: { needs: 'sha256sum', setting: ONE_PROCESS, digest: inOneProcess('sha256sum') },
+  'sha256sum on all cores': { needs: 'sha256sum', setting: MANY_PROCESSES, digest: onAllCores('sha256sum') },
+  openssl: { needs: 'openssl', setting: ONE_PROCESS, digest: inOneProcess('openssl') },
+  'openssl on all cores': { needs: 'openssl', setting: MANY_PROCESSES, digest: onAllCores('openssl') },
+  "Node's own": {
+    needs: 'node',
+    setting: `in the bench's own process: ${AT_ONCE} files read at a time, hashed on its main thread`,
+    digest: digestByNode,
+  },
+};
+
 function digestWays(made: Made): Contender[] {
-  const ways: Record<string, { needs: string; digest: (left: LeftFiles) => Promise<void> }> = {
-    sha256sum: { needs: 'sha256sum', digest: async (left) => checkTold(left, await shell('sha256sum "$1"/*', '/', [left.folder])) },
-    openssl: {
-      needs: 'openssl',
-      digest: async (left) => checkTold(left, await shell('openssl dgst -sha256 -r "$1"/*', '/', [left.folder])),
-    },
-    "Node's own": {
-      needs: 'node',
-      digest: ({ folder, files }) =>
-        eachAtOnce(files, AT_ONCE, async ({ path, sha256, bytes }) => {
-          const file = join(folder, path);
-          const found =
-            bytes > MIB
-              ? await digestOfFile(file)
-              : createHash('sha256')
-                  .update(await readFile(file))
-                  .digest('hex');
-          if (found !== sha256) throw new Void(`expected the digest of ${path}, got another`);
-        }).then(() => undefined),
-    },
-  };
-  return Object.entries(ways).map(([name, { needs, digest }]) => ({
+  return Object.entries(DIGESTS).map(([name, { needs, setting, digest }]) => ({
     name,
     kind: 'limit',
-    setting: 'reads and hashes',
+    setting,
     open: async () => {
       if (!onPath(needs)) throw new Missing(`${needs} is not installed: apt-get install ${needs}`);
       const { material, release } = made();
@@ -254,7 +318,7 @@ function builderS3(made: Made): Contender {
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `collected by the worker's own code, ${AT_ONCE} files at a time`,
+    setting: `${AS_A_WORKER}; empty bucket of an S3 server on loopback, parts of ${limits.s3PartBytes / MIB} MiB`,
     open: async () => {
       const s3 = await openSharedS3();
       const { material, release } = made();
@@ -273,37 +337,42 @@ function builderS3(made: Made): Contender {
   };
 }
 
-type Put = (o: { s3: SharedS3; bucket: string; left: LeftFiles; file: LeftFile }) => Promise<unknown>;
-
-async function hashed({ left, file }: { left: LeftFiles; file: LeftFile }): Promise<string> {
-  return digestOfFile(join(left.folder, file.path));
-}
+type Put = (o: { client: Client; bucket: string; left: LeftFiles; file: LeftFile }) => Promise<unknown>;
 
 /** The digest names the object, so it must be known first. */
-const PUTS: Record<string, Put> = {
-  'minio client, fPutObject': async (o) => o.s3.client.fPutObject(o.bucket, await hashed(o), join(o.left.folder, o.file.path)),
-  'minio client, putObject': async (o) => {
-    const path = join(o.left.folder, o.file.path);
-    if (o.file.bytes > MIB) return o.s3.client.putObject(o.bucket, await hashed(o), createReadStream(path), o.file.bytes);
-    const content = await readFile(path);
-    return o.s3.client.putObject(o.bucket, createHash('sha256').update(content).digest('hex'), content);
-  },
+const fPutObject: Put = async ({ client, bucket, left, file }) => {
+  const path = join(left.folder, file.path);
+  return client.fPutObject(bucket, await digestOfFile(path), path);
+};
+
+const putObject: Put = async ({ client, bucket, left, file }) => {
+  const path = join(left.folder, file.path);
+  if (file.bytes > MIB) return client.putObject(bucket, await digestOfFile(path), createReadStream(path), file.bytes);
+  const content = await readFile(path);
+  return client.putObject(bucket, digestOf(content), content);
+};
+
+const PUTS: Record<string, { put: Put; partBytes: number }> = {
+  'minio client, fPutObject': { put: fPutObject, partBytes: CLIENT_PART_BYTES },
+  'minio client, putObject': { put: putObject, partBytes: CLIENT_PART_BYTES },
+  "minio client, putObject in builder's parts": { put: putObject, partBytes: limits.s3PartBytes },
 };
 
 function clientWays(made: Made): Contender[] {
-  return Object.entries(PUTS).map(([name, put]) => ({
+  return Object.entries(PUTS).map(([name, { put, partBytes }]) => ({
     name,
     kind: 'limit',
-    setting: `${AT_ONCE} files at a time, SHA-256 of each first; content is read back`,
+    setting: `in the bench's own process, ${AT_ONCE} files at a time, SHA-256 of each first, parts of ${partBytes / MIB} MiB; the same S3 server`,
     open: async () => {
       const s3 = await openSharedS3();
+      const client = s3.clientOf(partBytes);
       const { material, release } = made();
       const measure = (): Promise<Values> =>
         s3.withBucket(async (bucket) => {
           const times: number[] = [];
           for (const left of [material.large, material.small]) {
-            times.push(await timed(() => eachAtOnce(left.files, AT_ONCE, (file) => put({ s3, bucket, left, file }))));
-            await checkStored(left, ({ sha256 }) => s3.client.getObject(bucket, sha256));
+            times.push(await timed(() => eachAtOnce(left.files, AT_ONCE, (file) => put({ client, bucket, left, file }))));
+            await checkStored(left, ({ sha256 }) => client.getObject(bucket, sha256));
           }
           return ratesOf(material, times[0] ?? 0, times[1] ?? 0);
         });

@@ -8,7 +8,7 @@ import { helpFigure, upFigure } from './cost/starts.ts';
 export function costFigures(size: Size): Figure[] {
   const isFull = size === 'full';
   return [
-    waitingBytesFigure(isFull ? 50_000 : 10_000),
+    waitingBytesFigure(isFull ? { runs: 50_000, rounds: 3 } : { runs: 10_000, rounds: 2 }),
     historyBytesFigure(isFull ? 50_000 : 5_000),
     idleFigure({ forMs: isFull ? 60_000 : 10_000, rounds: isFull ? 3 : 1, platforms: isFull ? [1, 10] : [1] }),
     helpFigure(isFull ? 21 : 7),

@@ -48,6 +48,7 @@ function delayFigure(name: string, talk: Talk, rounds: number): Figure {
 }
 
 function delayValues(delaysMs: number[]): Values {
+  if (delaysMs.some((delayMs) => delayMs < 0)) throw new Void('expected each line after it was written, got one before');
   return { p50: percentile(delaysMs, 0.5), p99: percentile(delaysMs, 0.99) };
 }
 
@@ -73,7 +74,7 @@ function builderDelay({ runs, lines, perSecond }: Talk): Contender {
           if (wrong !== undefined) throw new Void(`expected ${lines} lines of each run, got ${wrong.length}`);
           await pool.idle();
           await pool.checkRuns(ids);
-          return delayValues(observed.flat().map(({ line, atMs }) => atMs - toPerformanceMs(Number.parseFloat(line.text) * 1000)));
+          return delayValues(observed.flat().map(({ line, atMs }) => atMs - Number.parseFloat(line.text) * 1000));
         },
         close: pool.close,
       };
@@ -81,28 +82,21 @@ function builderDelay({ runs, lines, perSecond }: Talk): Contender {
   };
 }
 
-/** performance.now() begins with this process, the clock that the lines are of with the machine. */
-const OFFSET_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
-
-function toPerformanceMs(monotonicMs: number): number {
-  return monotonicMs - OFFSET_MS;
-}
-
 function rateFigure(lines: number, rounds: number): Figure {
   const limits = [
     pipedToFile(lines, 'Node pipeline to a file', {}),
     pipedToFile(lines, 'Node pipeline, 1 MiB buffers', { highWaterMark: 2 ** 20 }),
   ];
-  const xadd = pipelinedXadd({ command: flood(lines), lines });
+  const xadds = [1, 2].map((flushes) => pipelinedXadd({ command: flood(lines), lines, sha256: floodDigest(lines), flushes }));
   return {
     name: 'log-rate',
     title: `${lines} lines of 100 bytes`,
     statistics: [{ name: 'rate', unit: 'lines/s', better: 'more' }],
     rounds,
-    contenders: [builderRate(lines), ...limits, xadd],
+    contenders: [builderRate(lines), ...limits, ...xadds],
     goals: [
       { statistic: 'rate', contender: 'builder', against: limits.map(({ name }) => name), ratio: 0.25 },
-      { statistic: 'rate', contender: 'builder', against: [xadd.name], ratio: 3 },
+      { statistic: 'rate', contender: 'builder', against: xadds.map(({ name }) => name), ratio: 3 },
     ],
   };
 }

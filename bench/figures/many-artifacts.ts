@@ -15,7 +15,7 @@ export function manyArtifactsFigures(size: Size): Figure[] {
   return [
     {
       name: 'artifacts-many',
-      title: `${files} files of 16 bytes of one run`,
+      title: `${files} files of 16 bytes of one run, beside cp and sha256sum of as many`,
       statistics: [COLLECT, DOWNLOAD],
       rounds: 3,
       contenders: [builder(files), copy(files)],
@@ -37,7 +37,8 @@ function builder(files: number): Contender {
   return {
     name: 'builder',
     kind: 'builder',
-    setting: 'sandbox none, folder store, from the end of the script to the end of the run; then `builder download`',
+    setting:
+      'collect: 1 worker × 1, sandbox none, folder store, synced; from the end of the script to the end of the run; download: `builder download`, one process over HTTP',
     open: async () => {
       const pool = await startPool({ workers: 1, concurrency: 1, sandbox: 'none' });
       let round = 0;
@@ -80,7 +81,7 @@ function copy(files: number): Contender {
   return {
     name: 'cp, sha256sum, sync -d',
     kind: 'limit',
-    setting: 'collect: as its name says; download: cp and sha256sum alone',
+    setting: 'the same files on the same file system; collect: one process of each, one after the other; download: cp and sha256sum alone',
     open: async () => {
       const { path, remove } = scratchFolder();
       let round = 0;

@@ -31,7 +31,7 @@ function waiting(name: string, count: number, runs: number): Contender {
   return {
     name,
     kind: 'builder',
-    setting: `sandbox none, folder store, 1 worker × ${WORKER.concurrency}; ${count} runs of low priority wait on the same platform`,
+    setting: `sandbox none, folder store, synced, 1 worker × ${WORKER.concurrency}; ${count} runs of low priority wait on the same platform`,
     open: async () => {
       const pool = await startPool({ ...WORKER, workers: 0 });
       await fill(pool, count);
@@ -72,31 +72,55 @@ async function measureDispatch(o: { pool: BenchPool; count: number; runs: number
 /** A shell script of a usual size: 1 KiB. */
 const SCRIPT = `${'# a line of a script that has some length, as they do\n'.repeat(20).slice(0, 1_018)}\ntrue\n`;
 
+/** As long, and of no other run. */
+function ownScript(n: number): string {
+  return `# ${String(n).padStart(8, '0')}\n${SCRIPT.slice(11)}`;
+}
+
 function submit(size: Size): Figure {
   const runs = size === 'full' ? 100_000 : 5_000;
+  const differing = size === 'full' ? 10_000 : 2_000;
   const peers = [BATCH, 10_000].map((batch) => bullmqAddBulk({ runs, batch, script: SCRIPT }));
   return {
     name: 'submit',
     title: `Submitting ${runs} runs with a script of ${SCRIPT.length} bytes`,
     statistics: [{ name: 'rate', unit: 'runs/s', better: 'more' }],
     rounds: size === 'full' ? 5 : 3,
-    contenders: [submitting(runs), ...peers],
+    contenders: [
+      submitting({ name: 'builder', runs, script: () => SCRIPT, scripts: 'the same script in all' }),
+      submitting({
+        name: 'builder, scripts differ',
+        runs: differing,
+        script: ownScript,
+        scripts: `${differing} runs, each with its own script`,
+      }),
+      ...peers,
+    ],
     goals: [{ statistic: 'rate', contender: 'builder', against: peers.map(({ name }) => name), ratio: 0.5 }],
   };
 }
 
+interface Submitting {
+  name: string;
+  runs: number;
+  /** The text of each. */
+  script: (n: number) => string;
+  /** What a reader has to know of them. */
+  scripts: string;
+}
+
 /** A system of its own for each round, so that no round meets what another has left. */
-function submitting(runs: number): Contender {
+function submitting({ name, runs, script, scripts }: Submitting): Contender {
   return {
-    name: 'builder',
+    name,
     kind: 'builder',
-    setting: `HTTP, one client, requests of ${BATCH} runs one after another, the same script in all; folder store, no worker`,
+    setting: `HTTP, one client, requests of ${BATCH} runs one after another, ${scripts}; folder store, synced, no worker`,
     open: async () => ({
       measure: async () => {
         const pool = await startPool({ ...WORKER, workers: 0 });
         try {
           const begunAtMs = performance.now();
-          const ids = await pool.submit(Array.from({ length: runs }, () => ({ platform: PLATFORM, script: SCRIPT })));
+          const ids = await pool.submit(Array.from({ length: runs }, (_, n) => ({ platform: PLATFORM, script: script(n) })));
           const tookMs = performance.now() - begunAtMs;
           await checkWaiting(pool, ids, runs);
           return { rate: (runs * 1000) / tookMs };

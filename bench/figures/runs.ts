@@ -10,8 +10,8 @@ import { slurm } from '../peers/slurm.ts';
 import { taskSpooler } from '../peers/task-spooler.ts';
 import { xargs } from '../peers/xargs.ts';
 import { takeBwrapCommand } from '../support/bwrap-command.ts';
-import { PLATFORM, type PoolOptions, startPool } from '../support/pool.ts';
-import { bareSpawns, type Command, spawnRate, WAYS } from '../support/spawning.ts';
+import { BATCH, PLATFORM, type PoolOptions, startPool } from '../support/pool.ts';
+import { bareSpawns, type Command, startSpawner } from '../support/spawning.ts';
 
 const CONCURRENCY = 8;
 const RATE = { name: 'rate', unit: 'runs/s', better: 'more' } as const;
@@ -112,10 +112,11 @@ function builder({ runs, workers, sandbox, slots = CONCURRENCY, script = 'true' 
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `sandbox ${sandbox}, folder store, ${workers} worker(s) × ${concurrency}, requests of 1000 runs; logs and artifacts collected`,
+    setting: `sandbox ${sandbox}, folder store, ${workers} worker(s) × ${concurrency}, requests of ${Math.min(runs, BATCH)} runs; logs and artifacts collected`,
     open: async () => {
       const pool = await startPool({ workers, concurrency, sandbox });
       const check = await emptyLogAndManifest(pool.storePath);
+      const all: string[] = [];
       return {
         measure: async () => {
           const begunAtMs = performance.now();
@@ -123,9 +124,10 @@ function builder({ runs, workers, sandbox, slots = CONCURRENCY, script = 'true' 
           await pool.idle();
           const tookMs = performance.now() - begunAtMs;
           await pool.checkRuns(ids, check);
+          all.push(...ids);
           return { rate: (runs * 1000) / tookMs };
         },
-        close: pool.close,
+        close: () => pool.close(all),
       };
     },
   };
@@ -150,14 +152,17 @@ function bareBwraps(runs: number): Contender[] {
   return Object.entries(INSIDE).map(([name, inside]) => ({
     name: `Node spawn of bwrap, ${name}`,
     kind: 'limit',
-    setting: `${CONCURRENCY} at a time, the command line of a worker's run, output ignored, small environment`,
+    setting: `${CONCURRENCY} at a time by a Node process that does nothing else, the command line of a worker's run, output ignored, small environment`,
     open: async () => {
       const bwrap = await takeBwrapCommand();
       const command: Command = [...bwrap.start, ...inside];
-      const start = WAYS['spawn, small environment'] as (typeof WAYS)[string];
+      const spawner = await startSpawner();
       return {
-        measure: async () => ({ rate: await spawnRate(() => start(command), runs, CONCURRENCY) }),
-        close: async () => bwrap.remove(),
+        measure: async () => ({ rate: await spawner.rate({ way: 'spawn, small environment', command, runs, atOnce: CONCURRENCY }) }),
+        close: async () => {
+          await spawner.close();
+          bwrap.remove();
+        },
       };
     },
   }));

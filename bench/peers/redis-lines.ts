@@ -1,11 +1,12 @@
 /** Limits of a log that Redis carries: XADD to XREAD BLOCK, and one pipelined XADD per line. */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../src/redis/connection.ts';
 import { startRedis } from '../../test/support/redis.ts';
 import { type Contender, type Values, Void } from '../figure.ts';
-import type { Command } from '../support/spawning.ts';
+import { type Command, ended } from '../support/spawning.ts';
 
 const WORKER = fileURLToPath(new URL('redis-lines-worker.js', import.meta.url));
 
@@ -59,12 +60,21 @@ async function readAll(reader: ReturnType<typeof connect>, { streams, lines }: L
 
 const LINES_A_FLUSH = 1_000;
 
+interface Flood {
+  command: Command;
+  lines: number;
+  /** Of all that the command writes. */
+  sha256: string;
+  /** Pipelines on their way at a time. */
+  flushes: number;
+}
+
 /** What a child writes goes to a stream line by line; nobody reads it. */
-export function pipelinedXadd(o: { command: Command; lines: number }): Contender {
+export function pipelinedXadd(o: Flood): Contender {
   return {
-    name: 'one XADD a line',
+    name: `one XADD a line, ${o.flushes} flush(es) at a time`,
     kind: 'peer',
-    setting: `ioredis pipelines of ${LINES_A_FLUSH}, lines split from the pipe's chunks; no archive, no reader`,
+    setting: `ioredis pipelines of ${LINES_A_FLUSH}, ${o.flushes} on their way at a time, lines split from the pipe's chunks; no archive, no reader`,
     open: async () => {
       const redis = await startRedis();
       const connection = connect(redis.url, 'patient');
@@ -73,10 +83,11 @@ export function pipelinedXadd(o: { command: Command; lines: number }): Contender
           await connection.flushall();
           const begunAtMs = performance.now();
           const child = spawn(o.command[0], o.command.slice(1), { stdio: ['ignore', 'pipe', 'ignore'] });
-          await addLines(connection, child);
+          const code = ended(child);
+          await addLines(connection, child, o.flushes);
           const tookMs = performance.now() - begunAtMs;
-          const added = await connection.xlen('log');
-          if (added !== o.lines) throw new Void(`expected ${o.lines} entries, got ${added}`);
+          if ((await code) !== 0) throw new Void(`expected exit code 0 of what writes the lines, got ${await code}`);
+          await checkLines(connection, o);
           return { rate: (o.lines * 1000) / tookMs };
         },
         close: async () => {
@@ -88,19 +99,38 @@ export function pipelinedXadd(o: { command: Command; lines: number }): Contender
   };
 }
 
-async function addLines(connection: ReturnType<typeof connect>, child: ChildProcess): Promise<void> {
+async function addLines(connection: ReturnType<typeof connect>, child: ChildProcess, flushes: number): Promise<void> {
   if (child.stdout === null) throw new Error('expected a pipe');
   let pipeline = connection.pipeline();
+  const flushing: Promise<unknown>[] = [];
+  const flush = async (most: number): Promise<void> => {
+    flushing.push(pipeline.exec());
+    pipeline = connection.pipeline();
+    while (flushing.length > most) await flushing.shift();
+  };
   let rest = '';
   for await (const chunk of child.stdout) {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) {
       pipeline.xadd('log', '*', 'd', line);
-      if (pipeline.length < LINES_A_FLUSH) continue;
-      await pipeline.exec();
-      pipeline = connection.pipeline();
+      if (pipeline.length >= LINES_A_FLUSH) await flush(flushes - 1);
     }
   }
-  await pipeline.exec();
+  await flush(0);
+}
+
+const LINES_A_LOOK = 10_000;
+
+async function checkLines(connection: ReturnType<typeof connect>, { lines, sha256 }: Flood): Promise<void> {
+  const hash = createHash('sha256');
+  let count = 0;
+  for (let from = '-'; ; ) {
+    const entries = await connection.xrange('log', from, '+', 'COUNT', LINES_A_LOOK);
+    for (const [, fields] of entries) hash.update(`${fields[1]}\n`);
+    count += entries.length;
+    if (entries.length < LINES_A_LOOK) break;
+    from = `(${entries.at(-1)?.[0]}`;
+  }
+  if (count !== lines || hash.digest('hex') !== sha256) throw new Void(`expected ${lines} lines as they were written, got ${count}`);
 }

@@ -4,13 +4,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { type LogEnd, type LogLine, parseLogEntry, textOf } from '../../src/job/log-entry.ts';
 import { Void } from '../figure.ts';
+import { monotonicMs } from './monotonic.ts';
 import type { BenchPool } from './pool.ts';
 
 export interface Observed {
   /** Without the empty lines that only say that the connection stands. */
   bytes: number;
   chunks: Buffer[];
-  /** When each of them came, by performance.now(). */
+  /** When each of them came, by monotonicMs. */
   atMs: number[];
 }
 
@@ -26,7 +27,7 @@ export function observeRun({ url, token }: BenchPool, run: string, { keep } = { 
         observed.bytes += chunk.length - emptyLines(chunk, afterNewline);
         afterNewline = chunk.at(-1) === NEWLINE;
         if (!keep) return;
-        observed.atMs.push(performance.now());
+        observed.atMs.push(monotonicMs());
         observed.chunks.push(chunk);
       });
       answer.on('error', reject);

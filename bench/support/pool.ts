@@ -6,7 +6,7 @@ import { readRecords } from '../../src/queue/records.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { bullActiveKey, keys, runQueue } from '../../src/redis/keys.ts';
 import { freePorts } from '../../test/support/free-ports.ts';
-import { startRedis } from '../../test/support/redis.ts';
+import { startRedis, type TestRedis } from '../../test/support/redis.ts';
 import { type Program, startProgram } from '../../test/support/system.ts';
 import { until } from '../../test/support/until.ts';
 import { Void } from '../figure.ts';
@@ -46,7 +46,8 @@ export interface BenchPool {
   /** Throws Void unless each has ended once, at its first attempt, as `succeeded`. */
   checkRuns(ids: string[], check?: Check): Promise<void>;
   startWorker(name: string, o: PoolOptions): Promise<Program>;
-  close(): Promise<void>;
+  /** Ends all. `onDisk`: runs that a Redis must still know, as checkRuns, that is cut off and started again; else throws Void. */
+  close(onDisk?: string[]): Promise<void>;
 }
 
 export async function startPool(o: PoolOptions): Promise<BenchPool> {
@@ -118,23 +119,40 @@ export async function startPool(o: PoolOptions): Promise<BenchPool> {
       const open = [keys.openRuns(PLATFORM), bullActiveKey(runQueue(PLATFORM))] as const;
       while ((await redis.zcard(open[0])) > 0 || (await redis.llen(open[1])) > 0) await delay(POLL_MS);
     },
-    checkRuns: async (ids, check = () => null) => {
-      for (let at = 0; at < ids.length; at += BATCH) {
-        for (const record of await readRecords(redis, ids.slice(at, at + BATCH))) await checkRun(record, check);
-      }
-    },
-    close: async () => {
+    checkRuns: (ids, check) => checkRuns(redis, ids, check),
+    close: async (onDisk = []) => {
       redis.disconnect();
       for (const { child } of programs) child.kill('SIGTERM');
       await Promise.all(programs.map(({ ended }) => ended));
-      await database.stop();
-      folder.remove();
+      try {
+        if (onDisk.length > 0) await checkOnDisk(database, onDisk);
+      } finally {
+        await database.stop();
+        folder.remove();
+      }
     },
   };
 }
 
 /** Runs of one request. */
 export const BATCH = 1_000;
+
+/** Redis writes its file once a second. */
+const WRITTEN_MS = 1_500;
+
+async function checkOnDisk(database: TestRedis, ids: string[]): Promise<void> {
+  await delay(WRITTEN_MS);
+  await database.kill();
+  await database.start();
+  const again = connect(database.url, 'command');
+  await checkRuns(again, ids).finally(() => again.disconnect());
+}
+
+async function checkRuns(redis: Redis, ids: string[], check: Check = () => null): Promise<void> {
+  for (let at = 0; at < ids.length; at += BATCH) {
+    for (const record of await readRecords(redis, ids.slice(at, at + BATCH))) await checkRun(record, check);
+  }
+}
 
 async function checkRun(record: RunRecord | null, check: Check): Promise<void> {
   if (record === null) throw new Void('expected a record of each run, got none of one');

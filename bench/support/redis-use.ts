@@ -13,14 +13,33 @@ export async function usedBytes(redis: Redis): Promise<number> {
   }
 }
 
-/** Requests that clients send a second, over a time; commands inside scripts, which `total_commands_processed` counts too, are not among them. */
-export async function requestsPerSecond(redis: Redis, forMs: number): Promise<number> {
+/** A second. */
+export interface Asked {
+  /** What clients send. */
+  requests: number;
+  /** What Redis executes: those, and the commands inside scripts. */
+  commands: number;
+}
+
+/** What Redis is asked over a time, without what this asks itself. */
+export async function askedOver(redis: Redis, forMs: number): Promise<Asked> {
   const monitor = await redis.monitor();
   let requests = 0;
-  monitor.on('monitor', (_time: string, _args: string[], source: string) => {
-    if (source !== 'lua') requests += 1;
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    const isOurs = args.join(' ').toLowerCase() === OURS;
+    if (source !== 'lua' && !isOurs) requests += 1;
   });
+  const before = await processedCommands(redis);
   await delay(forMs);
+  // It is counted once it has answered: the first of the two is among those of the time, the second is not.
+  const commands = (await processedCommands(redis)) - before - 1;
   monitor.disconnect();
-  return (requests * 1_000) / forMs;
+  return { requests: (requests * 1_000) / forMs, commands: (commands * 1_000) / forMs };
+}
+
+/** No program of builder asks for this section. */
+const OURS = 'info stats';
+
+async function processedCommands(redis: Redis): Promise<number> {
+  return Number(/total_commands_processed:(\d+)/.exec(await redis.info('stats'))?.[1]);
 }

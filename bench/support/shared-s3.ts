@@ -8,12 +8,15 @@ import { Missing } from '../figure.ts';
 
 export interface SharedS3 {
   server: S3Server;
-  /** The minio client as it comes. */
-  client: Client;
+  /** The minio client as it comes, but for the size of its parts. */
+  clientOf(partBytes: number): Client;
   /** A name for a bucket, which is removed with all in it after the work. */
   withBucket<T>(work: (bucket: string) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
+
+/** The minio client's own choice. */
+export const CLIENT_PART_BYTES = 64 * 1024 * 1024;
 
 /** What the first upload to a new server has to wait for is nobody's: it is so long that the client sends it in parts. */
 const WARM_UP_PIECE = Buffer.alloc(16 * 1024 * 1024);
@@ -32,13 +35,10 @@ export async function openSharedS3(): Promise<SharedS3> {
   }
   users += 1;
   const isFirst = users === 1;
-  const { hostname, port, protocol } = new URL(server.endpoint);
-  const { region, accessKey, secretKey } = server;
-  const useSSL = protocol === 'https:';
-  const client = new Client({ endPoint: hostname, port: Number(port || (useSSL ? 443 : 80)), useSSL, region, accessKey, secretKey });
+  const client = clientOf(server, CLIENT_PART_BYTES);
   const withBucket: SharedS3['withBucket'] = async (work) => {
     const bucket = `builder-bench-${randomUUID()}`;
-    await client.makeBucket(bucket, region);
+    await client.makeBucket(bucket, server.region);
     try {
       return await work(bucket);
     } finally {
@@ -48,7 +48,7 @@ export async function openSharedS3(): Promise<SharedS3> {
   if (isFirst) await withBucket((bucket) => warmUp(client, bucket));
   return {
     server,
-    client,
+    clientOf: (partBytes) => clientOf(server, partBytes),
     withBucket,
     close: async () => {
       users -= 1;
@@ -57,6 +57,12 @@ export async function openSharedS3(): Promise<SharedS3> {
       await server.stop();
     },
   };
+}
+
+function clientOf({ endpoint, region, accessKey, secretKey }: S3Server, partSize: number): Client {
+  const { hostname, port, protocol } = new URL(endpoint);
+  const useSSL = protocol === 'https:';
+  return new Client({ endPoint: hostname, port: Number(port || (useSSL ? 443 : 80)), useSSL, region, accessKey, secretKey, partSize });
 }
 
 function warmUp(client: Client, bucket: string): Promise<unknown> {

@@ -37,7 +37,7 @@ export function answersFigure(o: Filling): Figure {
     statistics: QUESTIONS.map((name) => ({ name, unit: 'ms', better: 'less' })),
     goals: QUESTIONS.map((statistic) => ({ statistic, contender: 'builder', against: [limit.name], ratio: 1 })),
     contenders: [builder(o), limit],
-    rounds: 1,
+    rounds: 3,
   };
 }
 
@@ -45,7 +45,7 @@ function builder(o: Filling): Contender {
   return {
     name: 'builder',
     kind: 'builder',
-    setting: `one server, one client, median of ${o.times}; pages of 50 runs`,
+    setting: `one server, folder store, no worker is alive; one client, one question at a time, median of ${o.times} in a round; pages of 50 runs`,
     open: async () => {
       const pool = await startPool({ workers: 0, concurrency: 1, sandbox: 'none' });
       const queues = openBenchQueues(pool.redisUrl);

@@ -13,7 +13,7 @@ export function helpFigure(rounds: number): Figure {
   const program = (name: string, kind: Contender['kind'], args: string[]): Contender => ({
     name,
     kind,
-    setting: 'from spawn to exit, the best of three',
+    setting: 'from spawn to exit, the best of three; output ignored',
     open: async () => ({
       measure: async () => ({ start: Math.min(await endMs(args), await endMs(args), await endMs(args)) }),
       close: async () => undefined,
@@ -46,9 +46,9 @@ export function upFigure(rounds: number): Figure {
     contenders: [
       {
         ...timed('builder up', 'builder', async () => (await startSystem('--sandbox', 'none')).stop),
-        setting: 'sandbox none, folder store',
+        setting: 'with its Redis, a server and a worker; sandbox none, folder store, nothing there yet; until it tells its address',
       },
-      { ...timed('Redis', 'limit', async () => (await startRedis()).stop), setting: 'until it answers' },
+      { ...timed('Redis', 'limit', async () => (await startRedis()).stop), setting: 'AOF, nothing there yet; until it answers' },
     ],
     rounds,
   };
