@@ -6,7 +6,8 @@
  * `--check` fails where a ratio is worse than all that the file has of it; `--keep` adds the ratios to that file, whose spreads grow by it (to begin
  * anew: remove it). Exit code 1 for a figure that is void, got worse or lacks what was kept of it, 2 for what cannot be compared, 0 otherwise: a goal that is not met is told in the table.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Size } from './figure.ts';
 import { figures } from './figures.ts';
 import { describeMachine } from './machine.ts';
@@ -45,6 +46,7 @@ for (const one of [checked, kept]) {
   say(why);
   process.exit(2);
 }
+if (values.out !== undefined) mkdirSync(dirname(values.out), { recursive: true });
 const beganAtMs = performance.now();
 const summary: Summary = { rows: [], verdicts: [] };
 for (const figure of all) {
