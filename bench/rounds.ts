@@ -14,20 +14,33 @@ export interface Measured {
 
 /** What has not come to its end by then never will. */
 const ROUND_MS_MAX = 15 * 60_000;
+const CLOSE_MS_MAX = 2 * 60_000;
 
 export async function measureFigure(figure: Figure, say: (line: string) => void): Promise<Measured[]> {
   const measured: Measured[] = figure.contenders.map((contender) => ({ contender, rounds: [], remarks: [], isFaulty: false }));
   const opened = new Map<Measured, Opened>();
   for (const one of measured) await openOne(one, opened);
+  const late = new Set<Measured>();
   for (let round = 0; round < figure.rounds; round += 1) {
     // Each is the first in some rounds and the last in others.
     for (const one of rotated([...opened.keys()], round)) {
+      // What was given up may still be at work, and would be measured with what comes after it.
+      if (late.has(one)) continue;
       say(`${figure.name}: round ${round + 1} of ${figure.rounds}: ${one.contender.name}`);
-      one.rounds[round] = await measureOnce(one, opened.get(one) as Opened, round + 1);
+      try {
+        one.rounds[round] = await within(ROUND_MS_MAX, (opened.get(one) as Opened).measure());
+      } catch (cause) {
+        blame(one, `round ${round + 1} is void: ${oneLine(cause)}`);
+        one.rounds[round] = null;
+        if (cause instanceof Late) late.add(one);
+      }
     }
   }
   for (const [one, { close }] of opened) {
-    await close().catch((cause) => blame(one, `at its end: ${oneLine(cause)}`));
+    await within(CLOSE_MS_MAX, close()).catch((cause) => {
+      blame(one, `all rounds are void: at its end: ${oneLine(cause)}`);
+      one.rounds = one.rounds.map(() => null);
+    });
   }
   return measured;
 }
@@ -41,19 +54,14 @@ async function openOne(one: Measured, opened: Map<Measured, Opened>): Promise<vo
   }
 }
 
-async function measureOnce(one: Measured, opened: Opened, round: number): Promise<Values | null> {
+class Late extends Void {}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Void(`expected its end within ${ROUND_MS_MAX / 60_000} minutes`)), ROUND_MS_MAX);
+    timer = setTimeout(() => reject(new Late(`expected its end within ${ms / 60_000} minutes`)), ms);
   });
-  try {
-    return await Promise.race([opened.measure(), late]);
-  } catch (cause) {
-    blame(one, `round ${round} is void: ${oneLine(cause)}`);
-    return null;
-  } finally {
-    clearTimeout(timer);
-  }
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 function blame(one: Measured, remark: string): void {

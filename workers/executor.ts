@@ -92,7 +92,9 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
     };
   } catch (cause) {
     // What ended the script is known where that took the end of its sandbox: of a script that stops its init, say.
-    if (cause instanceof SandboxEnded && isOfTheScript(ended)) return { ...NO_END, ended };
+    if (cause instanceof SandboxEnded && started.hasBegun() && isOfTheScript(ended)) {
+      return { ...NO_END, signal: ended === 'over-disk' ? 'SIGKILL' : null, ended };
+    }
     if (started.hasBegun()) execution.onBroken?.();
     throw cause;
   } finally {

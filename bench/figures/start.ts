@@ -72,7 +72,7 @@ function bareStart(samples: number, sandbox: 'none' | 'bwrap'): Contender {
   return {
     name: sandbox === 'none' ? 'Node spawn' : 'Node spawn of bwrap',
     kind: 'limit',
-    setting: `/bin/sh -e of the same script, ${samples} one after another; from the call of spawn`,
+    setting: `/bin/sh -e of the same script, ${samples} one after another; from the call of spawn in the bench's own process`,
     open: async () => {
       checkPlace(sandbox);
       const folder = scratchFolder();

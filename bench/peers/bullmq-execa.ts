@@ -21,6 +21,7 @@ export function bullmqExeca(o: { runs: number; concurrency: number }): Contender
       const path = redis.url.slice('unix:'.length);
       const queue = new Queue(QUEUE, { connection: { path } });
       const worker = fork(WORKER, [path, QUEUE, String(o.concurrency)]);
+      const ended = once(worker, 'exit');
       await once(worker, 'message');
       let done = 0;
       return {
@@ -36,7 +37,7 @@ export function bullmqExeca(o: { runs: number; concurrency: number }): Contender
         },
         close: async () => {
           worker.kill('SIGTERM');
-          await once(worker, 'exit');
+          await ended;
           await queue.close();
           await redis.stop();
         },

@@ -237,7 +237,7 @@ export const limits = {
   /** A follower looks at the record at least this often, should a wake-up have been lost. */
   followPollMs: 2 * SECOND,
   /** A log that is followed says so often that it stands, so that a dead connection is noticed and a quiet one is not given up. */
-  eventStreamPingMs: 15 * SECOND,
+  eventStreamPingMs: 5 * SECOND,
 
   /** How often a sandbox looks whether what a script left behind still lives: first soon, then calmly. */
   leftoverPollMs: 10,

@@ -25,8 +25,8 @@ export interface ReadOptions {
   from: number;
   follow: boolean;
   signal: AbortSignal;
-  /** Called once or more when all there is has been given, and more is waited for. */
-  onCaughtUp?: () => void;
+  /** Told true when all there is has been given and more is waited for, false when it is looked for again. */
+  onQuiet?: (isQuiet: boolean) => void;
 }
 
 const CHUNKS_AT_ONCE = 8;
@@ -40,6 +40,7 @@ export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerato
   let line = Math.max(1, o.from);
   try {
     while (!o.signal.aborted) {
+      o.onQuiet?.(false);
       // The end is asked for before the lines: what is read after it is then the whole rest.
       const end = await source.endOf(o.log);
       for (let chunks = await readFrom(source, o.log, line, end); chunks.length > 0; chunks = await readFrom(source, o.log, line, end)) {
@@ -57,7 +58,7 @@ export async function* readLog(source: LogSource, o: ReadOptions): AsyncGenerato
         return;
       }
       if (!o.follow) return;
-      o.onCaughtUp?.();
+      o.onQuiet?.(true);
       for (
         let chunks = await newest(source, o, { follower, line });
         chunks.length > 0;

@@ -28,13 +28,15 @@ export async function dropPlatform(queues: Queues, platform: string): Promise<vo
     last = ids[0] ?? '';
     for (const id of ids) await cancelIfWaiting(queues, platform, id, reason);
   }
-  // Those that were recorded just before, and are not queued yet.
+  // Those that were recorded just before and are not queued yet, and those that a worker was given and has not begun.
   for (const { id } of await unstarted(queues, platform)) await cancelIfWaiting(queues, platform, id, reason);
 }
 
 async function unstarted(queues: Queues, platform: string): Promise<{ id: string }[]> {
   const records = await readRecords(queues.redis, await queues.redis.zrangebyscore(keys.openRuns(platform), '-inf', '+inf'));
-  return records.flatMap((record) => (record === null || record.attempts.length > 0 || record.cancel !== null ? [] : [record.spec]));
+  return records.flatMap((record) =>
+    record === null || record.attempts.at(-1)?.outcome === null || record.cancel !== null ? [] : [record.spec],
+  );
 }
 
 export async function undropPlatform(queues: Queues, platform: string): Promise<void> {

@@ -21,8 +21,8 @@ export interface RunLogOptions {
   /** This attempt alone; the newest, or the one that counts, when null. */
   attempt: number | null;
   signal: AbortSignal;
-  /** Called once or more when all there is has been given, and more is waited for. */
-  onCaughtUp: () => void;
+  /** Told true when all there is has been given and more is waited for, false when it is looked for again. */
+  onQuiet: (isQuiet: boolean) => void;
 }
 
 const END = Buffer.from('{"end":');
@@ -39,7 +39,7 @@ export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions)
       if (record === null) throw new BuilderError('not-found', `no such run: ${o.id}`);
       const log = nextLog(record, shown, o.attempt);
       if (log !== null) {
-        for await (const chunk of readLog(logs, { log, from, follow: o.follow, signal: o.signal, onCaughtUp: o.onCaughtUp })) {
+        for await (const chunk of readLog(logs, { log, from, follow: o.follow, signal: o.signal, onQuiet: o.onQuiet })) {
           ended = chunk.subarray(0, END.length).equals(END);
           yield chunk;
         }
@@ -51,8 +51,9 @@ export async function* runLog({ queues, logs }: ServerContext, o: RunLogOptions)
       // A run may end after its last attempt did, as one that is cancelled while it waits for the next.
       if (record.result !== null && !ended) yield endOf(record.result);
       if (record.result !== null || o.attempt !== null || !o.follow) return;
-      o.onCaughtUp();
+      o.onQuiet(true);
       await follower.wait(limits.followPollMs, o.signal);
+      o.onQuiet(false);
     }
   } finally {
     follower.close();

@@ -140,12 +140,18 @@ describeUnder(
       expect(await run(execute, 'echo on')).toMatchObject({ exitCode: 0, stdout: 'on\n' });
     });
 
-    test('one that stops that is ended all the same once its time is over', async () => {
-      const stopper = 'echo BUILDER_CLAIM=$BUILDER_CLAIM; kill -STOP $PPID; sleep 300';
+    test('one that stops that is ended all the same once its time is over, or its disk is full', async () => {
+      const stopper = 'echo BUILDER_CLAIM=$BUILDER_CLAIM; kill -STOP $PPID';
       const marks: string[] = [];
       const onText = (text: string): void => void marks.push(text.trim());
-      expect(await run(execute, stopper, { onText, timeoutMs: 300, graceMs: 100 })).toMatchObject({ ended: 'timed-out', exitCode: null });
-      expect(alive(marks[0] as string)).toEqual([]);
+      const [late, large] = await Promise.all([
+        run(execute, `${stopper}; sleep 300`, { onText, timeoutMs: 300, graceMs: 100 }),
+        run(execute, `${stopper}; head -c 8388608 /dev/zero > large; sleep 300`, { onText, diskBytes: 1024 * 1024 }),
+      ]);
+      expect(late).toMatchObject({ ended: 'timed-out', exitCode: null });
+      expect(large).toMatchObject({ ended: 'over-disk', exitCode: null, signal: 'SIGKILL' });
+      expect(marks).toHaveLength(2);
+      for (const mark of marks) expect(alive(mark)).toEqual([]);
     });
   },
 );

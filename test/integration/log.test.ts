@@ -118,11 +118,10 @@ describe('a log', () => {
         return store.getDocument(key);
       },
     };
-    const onCaughtUp = (): void => void events.push('quiet');
+    const onQuiet = (isQuiet: boolean): void => void (isQuiet && events.push('quiet'));
     const source = { redis: connection, store: slow, wakeUps, endOf };
     const reading = (async () => {
-      for await (const chunk of readLog(source, { log, from: 1, follow: true, signal: over.signal, onCaughtUp }))
-        events.push(String(chunk));
+      for await (const chunk of readLog(source, { log, from: 1, follow: true, signal: over.signal, onQuiet })) events.push(String(chunk));
     })();
     await until(() => events.length > 0, 'the store to be asked');
     held.abort();

@@ -10,7 +10,7 @@ import { requestCancel, retryRun } from '../../src/queue/cancel.ts';
 import { consumeRuns, type Delivery, type Handled } from '../../src/queue/consume.ts';
 import { dropPlatform, undropPlatform } from '../../src/queue/platforms.ts';
 import { openQueues, platformQueue, type Queues } from '../../src/queue/queues.ts';
-import { claimAttempt, commitResult, createRecord, readRecord } from '../../src/queue/records.ts';
+import { type AttemptEnd, claimAttempt, closeAttempt, commitResult, createRecord, readRecord } from '../../src/queue/records.ts';
 import { listRuns } from '../../src/queue/run-list.ts';
 import { startServerDuties } from '../../src/queue/server-duties.ts';
 import { submitRun } from '../../src/queue/submit.ts';
@@ -416,31 +416,43 @@ describe('platforms', () => {
   });
 
   it('that are dropped end what a worker was given and has not begun, and leave what it has begun', async () => {
-    const [given, begun] = [specOf(), specOf()];
+    const [given, again, begun] = [specOf(), specOf(), specOf()];
     const [free, over] = [new AbortController(), new AbortController()];
     const claims = new Map<string, string>();
+    const closed = new Set<string>();
+    let isGivenAgain = false;
     const options = { connection, platform: 'test', workerName: 'w', logger, claimOf: (): null => null };
     const handle = async (delivery: Delivery): Promise<Handled> => {
       const start = { claim: randomUUID(), worker: 'w', startedAt: new Date().toISOString() };
-      if (delivery.id === given.id) await aborted(free.signal);
-      claims.set(delivery.id, (await claimAttempt(connection, { ...delivery, start })).kind);
+      if (closed.has(delivery.id)) isGivenAgain = true;
+      if (delivery.id === given.id || closed.has(delivery.id)) await aborted(free.signal);
+      const claim = await claimAttempt(connection, { ...delivery, start });
+      claims.set(delivery.id, claim.kind);
+      if (delivery.id === again.id && claim.kind === 'run') {
+        closed.add(delivery.id);
+        const end: AttemptEnd = { finishedAt: start.startedAt, outcome: 'interrupted', exitCode: null, signal: null, killed: [] };
+        await closeAttempt(connection, { id: again.id, attempt: claim.attempt, claim: start.claim, end });
+        return { kind: 'back' };
+      }
       await aborted(over.signal);
       return { kind: 'back' };
     };
-    const consumer = consumeRuns({ ...options, concurrency: 2, handle });
+    const consumer = consumeRuns({ ...options, concurrency: 3, handle });
     releases.push(async () => {
       for (const one of [free, over]) one.abort();
       await consumer.close();
     });
-    for (const spec of [given, begun]) await submitRun(queues, spec);
-    await until(async () => (await queues.redis.exists(bullLockKey(runQueue('test'), given.id))) === 1, 'the worker to have the run');
+    for (const spec of [given, again, begun]) await submitRun(queues, spec);
+    const isTaken = async (id: string): Promise<boolean> => (await queues.redis.exists(bullLockKey(runQueue('test'), id))) === 1;
+    await until(() => isTaken(given.id), 'the worker to have the run');
+    await until(() => isGivenAgain, 'the worker to have the one that was interrupted again');
     await until(() => claims.get(begun.id) === 'run', 'the worker to begin the other');
     await dropPlatform(queues, 'test');
     const reason = expect.stringContaining('platform-dropped');
-    expect(await readRecord(queues.redis, given.id)).toMatchObject({ cancel: { reason } });
+    for (const { id } of [given, again]) expect(await readRecord(queues.redis, id)).toMatchObject({ cancel: { reason } });
     expect(await readRecord(queues.redis, begun.id)).toMatchObject({ cancel: null });
     free.abort();
-    await until(() => claims.get(given.id) === 'cancel', 'the worker to be told so');
+    await until(() => [given, again].every(({ id }) => claims.get(id) === 'cancel'), 'the worker to be told so');
   });
 });
 

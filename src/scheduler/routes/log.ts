@@ -1,6 +1,5 @@
 /** `GET runs/:id/log`: replay from any line, and follow to the end; as fast as the client reads, no faster. */
 import { once } from 'node:events';
-import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { limits } from '../../job/limits.ts';
@@ -31,16 +30,18 @@ export function logRoutes(app: FastifyInstance, context: ServerContext): void {
     // While it was looked for, too.
     if (reply.raw.destroyed) gone.abort();
     const over = joinSignals([gone.signal, context.stopping]);
-    const pings = createPings(reply.raw, follow ? format.ping : '');
+    let quiet = false;
     const chunks = runLog(context, {
       id,
       from: Number.isSafeInteger(resumed) && resumed > 0 ? resumed + 1 : query.from,
       follow,
       attempt: query.attempt ?? null,
       signal: over.signal,
-      onCaughtUp: pings.begin,
+      onQuiet: (isQuiet) => {
+        quiet = isQuiet;
+      },
     });
-    await send(context, { reply, format, chunks, pings, gone: gone.signal, follow }).finally(over.release);
+    await send(context, { reply, format, chunks, isQuiet: () => quiet, gone: gone.signal, follow }).finally(over.release);
     return reply;
   });
 }
@@ -52,37 +53,17 @@ async function checkAttempt({ queues }: ServerContext, id: string, attempt: numb
   if (attempt > attempts) throw new BuilderError('not-found', `expected one of ${attempts} attempts of run ${id}, got ${attempt}`);
 }
 
-interface Pings {
-  /** What there is of the log has been read: with them a store that does not answer would look like a log that is quiet. */
-  begin(): void;
-  end(): void;
-}
-
-function createPings(raw: ServerResponse, ping: string): Pings {
-  let timer: NodeJS.Timeout | undefined;
-  let isOver = false;
-  return {
-    begin: () => {
-      if (isOver || ping === '') return;
-      timer ??= setInterval(() => raw.writableNeedDrain || raw.write(ping), limits.eventStreamPingMs);
-    },
-    end: () => {
-      isOver = true;
-      clearInterval(timer);
-    },
-  };
-}
-
 interface Sending {
   reply: FastifyReply;
   format: LogFormat;
   chunks: AsyncGenerator<Buffer>;
-  pings: Pings;
+  /** Whether the log was read to its end so far: a store that does not answer must not look like a log of which nothing comes. */
+  isQuiet(): boolean;
   gone: AbortSignal;
   follow: boolean;
 }
 
-async function send({ logger, stopping }: ServerContext, { reply, format, chunks, pings, gone, follow }: Sending): Promise<void> {
+async function send({ logger, stopping }: ServerContext, { reply, format, chunks, isQuiet, gone, follow }: Sending): Promise<void> {
   reply.hijack();
   const { raw } = reply;
   raw.writeHead(200, {
@@ -93,6 +74,10 @@ async function send({ logger, stopping }: ServerContext, { reply, format, chunks
   } as Record<string, string>);
   // A follower of a run that waits hears at once that it is connected.
   raw.flushHeaders();
+  const ping = (): void => {
+    if (isQuiet() && !raw.writableNeedDrain) raw.write(format.ping);
+  };
+  const pings = follow && format.ping !== '' ? setInterval(ping, limits.eventStreamPingMs) : undefined;
   try {
     for await (const chunk of chunks) {
       if (raw.write(format.render(chunk)) || gone.aborted) continue;
@@ -106,6 +91,6 @@ async function send({ logger, stopping }: ServerContext, { reply, format, chunks
     if (!gone.aborted) logger.warn({ error: oneLine(cause) }, 'a log could not be sent to its end');
     raw.destroy();
   } finally {
-    pings.end();
+    clearInterval(pings);
   }
 }
