@@ -64,7 +64,14 @@ export function createExecutor(sandbox: Sandbox): Executor {
 
 async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed> {
   if (execution.cancel.aborted) return { ...NO_END, ended: 'cancelled' };
-  const { started, outputs } = await start(sandbox, execution);
+  let hasSaid = false;
+  const onOutput: TakeOutput = (...output) => {
+    hasSaid = true;
+    return execution.onOutput(...output);
+  };
+  const { started, outputs } = await start(sandbox, { ...execution, onOutput });
+  // Init tells so; a script may have stopped it before it could.
+  const hasBegun = (): boolean => hasSaid || started.hasBegun();
   const kill = new AbortController();
   const finished = started.finish(kill.signal);
   finished.catch(() => undefined);
@@ -92,10 +99,10 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
     };
   } catch (cause) {
     // What ended the script is known where that took the end of its sandbox: of a script that stops its init, say.
-    if (cause instanceof SandboxEnded && started.hasBegun() && isOfTheScript(ended)) {
+    if (cause instanceof SandboxEnded && hasBegun() && isOfTheScript(ended)) {
       return { ...NO_END, signal: ended === 'over-disk' ? 'SIGKILL' : null, ended };
     }
-    if (started.hasBegun()) execution.onBroken?.();
+    if (hasBegun()) execution.onBroken?.();
     throw cause;
   } finally {
     for (const stop of clocks) stop();
