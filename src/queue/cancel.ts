@@ -47,9 +47,8 @@ async function isHeld(queues: Queues, platform: string, id: string): Promise<boo
 
 async function mark(queues: Queues, id: string, reason: string | null, o: { unlessBegunUnder?: string } = {}): Promise<unknown> {
   const request = JSON.stringify({ requestedAt: new Date().toISOString(), reason });
-  const lock = o.unlessBegunUnder;
-  const which = lock === undefined ? 'any' : 'waiting';
-  return runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling, lock ?? keys.run(id)], [id, request, which]);
+  const lock = o.unlessBegunUnder === undefined ? [] : [o.unlessBegunUnder];
+  return runScript(queues.redis, requestCancelScript, [keys.run(id), keys.cancelling, ...lock], [id, request]);
 }
 
 async function goOn(queues: Queues, id: string): Promise<void> {

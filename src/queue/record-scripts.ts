@@ -221,11 +221,11 @@ redis.call('HSET', KEYS[9], 'name', ARGV[9], 'data', ARGV[10], 'opts', ARGV[11],
 return 'restored'
 `);
 
-/** KEYS run, cancelling, lock. ARGV id, request, `waiting` to leave alone a run whose attempt is open and held → gone | finished | begun | requested */
+/** KEYS run, cancelling, lock where a run whose attempt is open and held is left alone. ARGV id, request → gone | finished | begun | requested */
 export const requestCancelScript = script(`
 if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 'gone' end
 if redis.call('HEXISTS', KEYS[1], 'result') == 1 then return 'finished' end
-if ARGV[3] == 'waiting' then
+if KEYS[3] then
   local n = redis.call('HGET', KEYS[1], 'n')
   if n and redis.call('HEXISTS', KEYS[1], 'e' .. n) == 0 and redis.call('EXISTS', KEYS[3]) == 1 then return 'begun' end
 end

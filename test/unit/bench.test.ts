@@ -32,11 +32,9 @@ function contender(name: string, rounds: (number | Error)[], o: { open?: Error; 
   };
 }
 
-async function measured(
-  contenders: Contender[],
-  goal: { better?: 'more' | 'less'; allowance?: number; against?: string[] } = {},
-): Promise<Summary> {
-  const { better = 'more', against = contenders.slice(1).map(({ name }) => name) } = goal;
+async function measured(contenders: Contender[], goal: { better?: 'more' | 'less'; allowance?: number } = {}): Promise<Summary> {
+  const { better = 'more', allowance = 0 } = goal;
+  const against = contenders.slice(1).map(({ name }) => name);
   const figure: Figure = {
     name: 'figure',
     title: '',
@@ -49,7 +47,7 @@ async function measured(
         contender: 'builder',
         against,
         ratio: 2,
-        ...(goal.allowance === undefined ? {} : { allowance: goal.allowance }),
+        allowance,
       },
     ],
   };
