@@ -12,6 +12,7 @@ import { type Output, readOutputs, type TakeOutput } from './read-output.ts';
 import { type Sandbox, SandboxEnded, type StartedScript } from './sandbox/sandbox.ts';
 
 export interface Execution {
+  /** Lies in `folder`. */
   script: string;
   /** The working directory. */
   folder: string;
@@ -130,7 +131,6 @@ async function start(sandbox: Sandbox, execution: Execution): Promise<{ started:
   const started = await sandbox.start({
     argv: limited(argvOf(execution.script), execution.processLimits),
     enter: execution.enter ?? [],
-    script: execution.script,
     folder: execution.folder,
     tmp: execution.tmp,
     env: checkedEnvironment(execution),

@@ -152,17 +152,13 @@ function bareBwraps(runs: number): Contender[] {
   return Object.entries(INSIDE).map(([name, inside]) => ({
     name: `Node spawn of bwrap, ${name}`,
     kind: 'limit',
-    setting: `${CONCURRENCY} at a time by a Node process that does nothing else, the command line of a worker's run, output ignored, small environment`,
+    setting: `${CONCURRENCY} at a time by a Node process that does nothing else, the command line that a worker has for one run, output ignored, small environment`,
     open: async () => {
-      const bwrap = await takeBwrapCommand();
-      const command: Command = [...bwrap.start, ...inside];
+      const command: Command = [...takeBwrapCommand(), ...inside];
       const spawner = await startSpawner();
       return {
         measure: async () => ({ rate: await spawner.rate({ way: 'spawn, small environment', command, runs, atOnce: CONCURRENCY }) }),
-        close: async () => {
-          await spawner.close();
-          bwrap.remove();
-        },
+        close: () => spawner.close(),
       };
     },
   }));

@@ -76,15 +76,14 @@ function bareStart(samples: number, sandbox: 'none' | 'bwrap'): Contender {
     open: async () => {
       checkPlace(sandbox);
       const folder = scratchFolder();
-      const bwrap = sandbox === 'bwrap' ? await takeBwrapCommand() : null;
+      const bwrap = sandbox === 'bwrap' ? takeBwrapCommand() : [];
       const watched = watchFirstInstructions(folder.path);
       writeFileSync(`${folder.path}/script.sh`, watched.script);
-      const command = [...(bwrap?.start ?? []), '/bin/sh', '-e', `${folder.path}/script.sh`] as unknown as Command;
+      const command = [...bwrap, '/bin/sh', '-e', `${folder.path}/script.sh`] as unknown as Command;
       return {
         measure: () => bareRound(command, watched, samples),
         close: async () => {
           watched.close();
-          bwrap?.remove();
           folder.remove();
         },
       };

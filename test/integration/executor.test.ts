@@ -2,18 +2,17 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, expect, test } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
-import { alive, describeUnder, executorsHere, removeRuns, run } from '../support/executing.ts';
+import { alive, describeUnder, executorsHere, removeRuns, run, runsFolder } from '../support/executing.ts';
 
 const executors = await executorsHere();
 afterAll(removeRuns);
 
 test('Auto takes the best sandbox that works here', async () => {
-  expect((await chooseSandbox('auto', tmpdir())).name).toBe(executors[0]?.[0]);
+  expect((await chooseSandbox('auto', runsFolder())).name).toBe(executors[0]?.[0]);
 });
 
 describeUnder(executors, 'Under %s', (_name, execute) => {

@@ -2,8 +2,8 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { createExecutor } from '../../workers/executor.ts';
 import { bwrapSandbox } from '../../workers/sandbox/bwrap.ts';
@@ -15,7 +15,7 @@ import { until } from '../support/until.ts';
 const executors = await executorsHere(['bwrap', 'unshare']);
 afterAll(removeRuns);
 
-describeUnder(executors, 'Under %s', (name, execute) => {
+describeUnder(executors, 'Under %s', (_name, execute) => {
   test('a script sees the processes of its own run only, and its init as PID 1', async () => {
     const told = await run(execute, 'cat /proc/1/cmdline | tr "\\0" " "; echo; echo /proc/[0-9]*');
     expect(told.stdout).toMatch(/^\/usr\/bin\/perl .*\n\/proc\/1 \/proc\/\d+\n$/);
@@ -28,12 +28,16 @@ describeUnder(executors, 'Under %s', (name, execute) => {
     expect(told.stdout).toMatch(/^\s*lo\n[1-9]/);
   });
 
-  test('an init that is killed from outside takes the run with it, which is told as a fault', async () => {
+  test.each([
+    ['an init', 1],
+    ['what started an init', 2],
+  ])('%s that is killed from outside takes the run with it, which is told as a fault', async (_whose, above) => {
     const claim = randomUUID();
     const mark = `BUILDER_CLAIM=${claim}`;
     const onText = (): void => {
-      const init = alive(mark).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === `${name}\n`);
-      process.kill(Number(init), 'SIGKILL');
+      let pid = alive(mark).find((one) => readFileSync(`/proc/${one}/comm`, 'utf8') === 'sh\n');
+      for (let step = 0; step < above; step += 1) pid = parentOf(pid);
+      process.kill(Number(pid), 'SIGKILL');
     };
     let broken = 0;
     const running = run(execute, 'echo ready; setsid sleep 300; exit 0', {
@@ -47,11 +51,16 @@ describeUnder(executors, 'Under %s', (name, execute) => {
     await expect(running).rejects.toMatchObject({ code: 'internal' });
     expect(broken).toBe(1);
     await until(() => alive(mark).length === 0, 'the end of the run');
+    expect(await run(execute, 'echo on')).toMatchObject({ exitCode: 0, stdout: 'on\n' });
   });
 });
 
+function parentOf(pid: string | undefined): string | undefined {
+  return /\) \w (\d+) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+}
+
 describeUnder(
-  executors.filter(([name]) => name === 'bwrap'),
+  executors.filter(([name]) => name.startsWith('bwrap')),
   'Under %s',
   (_name, execute) => {
     test('the host is read-only, the folder, TMPDIR and /tmp can be written, other runs and hidden folders are out of sight', async () => {
@@ -74,6 +83,26 @@ describeUnder(
       holder.kill();
       expect(told.stdout).toMatch(/^touch: .*Read-only file system\n0\n1\nend\n$/);
       expect(existsSync('/tmp/there')).toBe(false);
+    });
+
+    test('nothing of one run is there for the next, in memory neither', async () => {
+      const leave = 'touch /dev/shm/left /tmp/left /var/tmp/left; ipcmk --queue >/dev/null; echo done';
+      const look = 'ls /dev/shm /tmp /var/tmp | grep left || :; ipcs --queues | grep -c 0x || :';
+      for (const script of [leave, look]) {
+        const told = await Promise.all(Array.from({ length: 3 }, () => run(execute, script)));
+        expect(new Set(told.map(({ stdout }) => stdout))).toEqual(new Set([script === leave ? 'done\n' : '0\n']));
+      }
+    });
+
+    test('root can set nothing of the kernel, and mount nothing', async () => {
+      const lines = [
+        'cat /proc/sys/vm/swappiness > /proc/sys/vm/swappiness && echo set',
+        'unshare --user --map-root-user sh -c "cat /proc/sys/vm/swappiness > /proc/sys/vm/swappiness && echo set in a namespace of its own"',
+        'mount -t tmpfs none /mnt && echo mounted',
+        'umount /proc && echo unmounted',
+        'echo end',
+      ];
+      expect((await run(execute, `#!/bin/sh\n${lines.join('\n')}\n`)).stdout).toBe('end\n');
     });
 
     test('a wrapper that fails does so before the script has begun', async () => {
@@ -111,6 +140,55 @@ function tooLate(slots: Slots): Slots {
       return { ...slot, listen };
     },
   };
+}
+
+const mountable = whyNoMounts();
+if (mountable !== null) process.stderr.write(`skipped: mounts that come and go: ${mountable}\n`);
+
+describeUnder(mountable === null ? executors.filter(([name]) => name.startsWith('bwrap')) : [], 'Under %s', (_name, execute) => {
+  test('a script sees what is mounted when it begins, whatever was when its worker began, and nothing stays mounted for it', async () => {
+    const disk = resolve(runsFolder(), '..', 'disk');
+    mkdirSync(disk, { recursive: true });
+    const look = `#!/bin/sh\nls ${disk}\n`;
+    const seen = async (): Promise<string[]> => {
+      const told = await Promise.all(Array.from({ length: 4 }, () => run(execute, look)));
+      return [...new Set(told.map(({ stdout }) => stdout))];
+    };
+    expect(await seen()).toEqual(['']);
+    for (let round = 0; round < 3; round += 1) {
+      mount('tmpfs', disk);
+      writeFileSync(join(disk, `file-${round}`), '');
+      expect(await seen()).toEqual([`file-${round}\n`]);
+      umount(disk);
+      expect(await seen()).toEqual(['']);
+      await until(() => mountedBy(disk).length === 0, 'it to be mounted for nobody');
+    }
+  });
+});
+
+function whyNoMounts(): string | null {
+  if (process.getuid?.() !== 0) return 'only root can mount';
+  const tried = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'none', '/mnt']);
+  return tried.status === 0 ? null : 'root may not mount here';
+}
+
+function mount(kind: string, at: string): void {
+  expect(spawnSync('mount', ['-t', kind, 'builder-test', at]).status).toBe(0);
+}
+
+function umount(at: string): void {
+  expect(spawnSync('umount', [at]).status).toBe(0);
+}
+
+/** The processes that see a disk there. */
+function mountedBy(path: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(` ${path} `);
+    } catch {
+      return false;
+    }
+  });
 }
 
 test('a wrapper that fails spoils no later run', async () => {

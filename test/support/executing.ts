@@ -1,24 +1,30 @@
 /** Scripts executed for real in the sandboxes of this machine. */
 import { randomUUID } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from '@jest/globals';
 import { createExecutor, type Executed, type Execution, type Executor } from '../../workers/executor.ts';
+import { bwrapSandbox } from '../../workers/sandbox/bwrap.ts';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
 import { SANDBOX_NAMES, type SandboxName } from '../../workers/sandbox/sandbox.ts';
+import { createSlots } from '../../workers/sandbox/slots.ts';
 import { type TempFolder, tempFolder } from './temp.ts';
 
 export const SCRIPTS = fileURLToPath(new URL('../fixtures/scripts/', import.meta.url));
 const NEVER = new AbortController().signal;
 
+/** Where bwrap makes no rooms, or may not be used in one, it makes the namespaces of each run. */
+export const BWRAP_EACH = 'bwrap for each run';
+type Title = SandboxName | typeof BWRAP_EACH;
+
 /** Those that work on this machine, for `describe.each`; of the others a line says why not. */
-export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAMES): Promise<[SandboxName, Executor][]> {
-  const executors: [SandboxName, Executor][] = [];
+export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAMES): Promise<[Title, Executor][]> {
+  const executors: [Title, Executor][] = [];
   for (const name of names) {
     try {
-      executors.push([name, createExecutor(await chooseSandbox(name, tmpdir()))]);
+      executors.push([name, createExecutor(await chooseSandbox(name, runsFolder()))]);
+      if (name === 'bwrap') executors.push([BWRAP_EACH, createExecutor(bwrapSandbox('/usr/bin/bwrap', createSlots()))]);
     } catch (cause) {
       process.stderr.write(`skipped: the sandbox ${name}: ${(cause as Error).message}\n`);
     }
@@ -28,9 +34,9 @@ export async function executorsHere(names: readonly SandboxName[] = SANDBOX_NAME
 
 /** A part of the suite per sandbox; where none of them works it shows as skipped. */
 export function describeUnder(
-  executors: readonly [SandboxName, Executor][],
+  executors: readonly [Title, Executor][],
   title: string,
-  body: (name: SandboxName, execute: Executor) => void,
+  body: (name: Title, execute: Executor) => void,
 ): void {
   if (executors.length > 0) describe.each([...executors])(title, body);
   else describe.skip(title.replace('%s', 'a sandbox that does not work here'), () => test('nothing to try', () => undefined));
@@ -50,7 +56,9 @@ const folders: TempFolder[] = [];
 /** Where the folders of this file's runs lie, each with its neighbours. */
 export function runsFolder(): string {
   if (folders.length === 0) folders.push(tempFolder());
-  return join((folders[0] as TempFolder).path, 'runs');
+  const path = join((folders[0] as TempFolder).path, 'runs');
+  mkdirSync(path, { recursive: true });
+  return path;
 }
 
 export function removeRuns(): void {

@@ -1,69 +1,105 @@
 /** The sandbox `bwrap`: namespaces for mounts, PIDs, IPC and the host's name; the host read-only, other runs out of sight. */
-import { existsSync, realpathSync, statSync } from 'node:fs';
-import { startUnderInit } from './init-run.ts';
+import { realpathSync } from 'node:fs';
+import { INIT_WORDS, startUnderInit } from './init-run.ts';
+import { type Mount, viewOf } from './run-view.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
-import type { Slots } from './slots.ts';
+import { createSlots, type Slots } from './slots.ts';
+import { systemCalls } from './system-calls.ts';
 
 /**
- * What root keeps inside: enough to install, to change owners and to drop to another user; not to mount, to make devices, to
- * trace or to touch the host's clock, network and modules. Without root bwrap gives none.
+ * What root keeps inside, with the numbers of capabilities(7): enough to install, to change owners and to drop to another user; not to mount, to
+ * make devices, to trace or to touch the host's clock, network and modules. Without root a script has none.
  */
-const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'KILL', 'SETGID', 'SETUID', 'SETFCAP', 'NET_BIND_SERVICE', 'SYS_CHROOT'];
+const KEPT = {
+  CHOWN: 0,
+  DAC_OVERRIDE: 1,
+  FOWNER: 3,
+  FSETID: 4,
+  KILL: 5,
+  SETGID: 6,
+  SETUID: 7,
+  NET_BIND_SERVICE: 10,
+  SYS_CHROOT: 18,
+  SETFCAP: 31,
+};
 
-const realpath = realpathSync.native;
+/** What makes a run's namespaces in a room, and gives itself up before the script. */
+const MAKING = ['SYS_ADMIN', 'NET_ADMIN', 'SETPCAP'];
 
-const NAMESPACES = ['--unshare-pid', '--unshare-ipc', '--unshare-uts'];
-
-/** Folders for everybody's temporary files: each run sees its own there. */
-const SHARED_TMP = ['/tmp', '/var/tmp'];
-
+/** bwrap makes the namespaces of each run. */
 export function bwrapSandbox(program: string, slots: Slots): Sandbox {
   return {
     name: 'bwrap',
-    start: (launch) => startUnderInit(slots, { command: [program, ...bwrapArgs(launch)], isSealed: true }, launch),
+    start: (launch) => {
+      const words = [program, ...bwrapArguments(launch), ...INIT_WORDS];
+      return startUnderInit(slots, { sandbox: 'bwrap', words, isSealed: true }, launch);
+    },
   };
 }
 
-/** Its arguments up to the program that is to be PID 1. Synchronous: each path costs less than its way through the thread pool. */
-function bwrapArgs(launch: Launch): string[] {
-  const own = [launch.folder, launch.tmp, launch.script].map((path) => realpath(path)) as [string, string, string];
-  const [folder, tmp, script] = own;
-  const hidden = existing(launch.hide);
-  const args = ['--die-with-parent', '--as-pid-1', ...NAMESPACES];
+/**
+ * bwrap makes a room for each slot, where the host is read-only, and the slot makes the namespaces of each run in it: that takes a quarter of
+ * the time. `runs` is where the folders of all runs lie. Null on a machine for which builder does not know how.
+ */
+export function bwrapRooms(program: string, runs: string): Sandbox | null {
+  const calls = systemCalls();
+  if (calls.making === null) return null;
+  const place = realpathSync.native(runs);
+  const isRoot = process.getuid?.() === 0;
+  const kept = isRoot ? Object.values(KEPT).reduce((mask, number) => mask + 2 ** number, 0) : 0;
+  const { clone, unshare, mount, capset, exitGroup } = calls.making;
+  const slots = createSlots({
+    command: [program, ...roomArguments(place, isRoot)],
+    words: [clone, unshare, mount, capset, exitGroup, kept, process.pid].map(String),
+  });
+  const each = bwrapSandbox(program, createSlots());
+  return {
+    name: 'bwrap',
+    start: (launch) => {
+      // A control group is entered through a descriptor of the worker's, which nobody in a room can open without root.
+      if (launch.enter.length > 0) return each.start(launch);
+      const view = viewOf({ ...launch, hide: [...launch.hide, place] });
+      const words = [launch.network, ...view.flatMap(wordsOf)];
+      return startUnderInit(slots, { sandbox: 'bwrap', words, isSealed: true }, launch);
+    },
+  };
+}
+
+/** In a room the folders of the runs can be written; each run covers them but for its own. */
+function roomArguments(runs: string, isRoot: boolean): string[] {
+  const capabilities = [...(isRoot ? Object.keys(KEPT) : []), ...MAKING];
+  return [
+    '--die-with-parent',
+    ...['--ro-bind', '/', '/', '--dev', '/dev', '--remount-ro', '/dev'],
+    // The kernel lets nobody mount a /proc that shows more than the one that is there, and read-only is less.
+    ...['--bind', '/proc', '/proc', '--bind', runs, runs],
+    ...capabilityArguments(capabilities),
+    '--',
+  ];
+}
+
+/** Of the command that makes the namespaces of one run, up to the program that is to be PID 1. */
+export function bwrapArguments(launch: Launch): string[] {
+  const args = ['--die-with-parent', '--as-pid-1', '--unshare-pid', '--unshare-ipc', '--unshare-uts'];
   if (launch.network === 'none') args.push('--unshare-net');
   args.push('--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc');
-  // Where the run's own folders lie below, a bind would fill its TMPDIR with the folders on the way to them.
-  for (const shared of SHARED_TMP.filter((path) => existsSync(path))) {
-    args.push(...(own.some((path) => isBelow(path, shared)) ? ['--tmpfs', shared] : ['--bind', tmp, shared]));
+  for (const mount of viewOf(launch)) {
+    if (mount.kind === 'bind') args.push('--bind', mount.from, mount.at);
+    else if (mount.kind === 'mask') args.push('--ro-bind', '/dev/null', mount.at);
+    else args.push(mount.kind === 'tmpfs' ? '--tmpfs' : '--remount-ro', mount.at);
   }
-  const files = new Set(hidden.filter((path) => !statSync(path).isDirectory()));
-  for (const path of hidden) args.push(...(files.has(path) ? ['--ro-bind', '/dev/null', path] : ['--tmpfs', path]));
-  args.push('--bind', folder, folder, '--bind', tmp, tmp);
-  if (!isBelow(script, folder)) args.push('--ro-bind', script, script);
-  for (const path of hidden) if (!files.has(path)) args.push('--remount-ro', path);
-  if (process.getuid?.() === 0) args.push('--cap-drop', 'ALL', ...CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name}`]));
+  if (process.getuid?.() === 0) {
+    // bwrap itself leaves them to root: it asks whether the folder can be written, not what is in it.
+    for (const path of ['/proc/sys', '/proc/fs']) args.push('--ro-bind-try', path, path);
+    args.push(...capabilityArguments(Object.keys(KEPT)));
+  }
   return [...args, '--'];
 }
 
-/** The root folder and those that are gone cannot be hidden; what lies below another is hidden with it. */
-function existing(paths: readonly string[]): string[] {
-  const found = paths.map(placeOf);
-  const distinct = [...new Set(found)].filter((path) => path !== '/' && !SHARED_TMP.includes(path));
-  // What lies in a shared folder for temporary files is out of sight with it; a file there would be made anew in the run's own.
-  const shown = distinct.filter((path) => !SHARED_TMP.some((shared) => isBelow(path, shared) && !statSync(path).isDirectory()));
-  return shown.filter((path) => !distinct.some((other) => other !== path && isBelow(path, other)));
+function capabilityArguments(names: string[]): string[] {
+  return ['--cap-drop', 'ALL', ...names.flatMap((name) => ['--cap-add', `CAP_${name}`])];
 }
 
-/** `/` for what is not there, or is no place of the file system: a pipe that a shell has handed over, say, which no script has. */
-function placeOf(path: string): string {
-  try {
-    const place = realpath(path);
-    return ['/dev', '/proc'].some((own) => isBelow(place, own)) ? '/' : place;
-  } catch {
-    return '/';
-  }
-}
-
-function isBelow(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(`${folder}/`);
+function wordsOf(mount: Mount): string[] {
+  return mount.kind === 'bind' ? [mount.kind, mount.at, mount.from] : [mount.kind, mount.at];
 }

@@ -3,10 +3,10 @@ import { accessSync, closeSync, constants } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { BuilderError, oneLine } from '../../src/service/errors.ts';
-import { bwrapSandbox } from './bwrap.ts';
+import { bwrapRooms, bwrapSandbox } from './bwrap.ts';
 import { noSandbox } from './none.ts';
 import { SANDBOX_NAMES, type Sandbox, type SandboxName } from './sandbox.ts';
-import { createSlots, type Slots } from './slots.ts';
+import { createSlots } from './slots.ts';
 import { unshareSandbox } from './unshare.ts';
 
 /** Where wrappers are looked for, whatever the worker's own PATH says. */
@@ -20,21 +20,27 @@ const PROBE_MS_MAX = 10_000;
 export async function chooseSandbox(wanted: 'auto' | SandboxName, folder: string): Promise<Sandbox> {
   const whyNot: string[] = [];
   for (const name of wanted === 'auto' ? SANDBOX_NAMES : [wanted]) {
-    // Each has its own: one that failed may have spoilt them.
-    const opened = open(name, createSlots());
-    const fault = typeof opened === 'string' ? opened : await probe(opened, folder);
-    if (fault === null && typeof opened !== 'string') return opened;
-    whyNot.push(`${fault}`);
+    const opened = open(name, folder);
+    if (typeof opened === 'string') whyNot.push(opened);
+    else {
+      for (const sandbox of opened) {
+        const fault = await probe(sandbox, folder);
+        if (fault === null) return sandbox;
+        whyNot.push(fault);
+      }
+    }
   }
   throw new BuilderError('bad-config', `expected a sandbox that works here, got ${wanted}: ${whyNot.join('; ')}`);
 }
 
-function open(name: SandboxName, slots: Slots): Sandbox | string {
+/** The ways in which it may work, the best first, or why there is none. Each has slots of its own: one that failed may have spoilt them. */
+function open(name: SandboxName, folder: string): Sandbox[] | string {
   if (!isExecutable('/usr/bin/perl')) return '/usr/bin/perl is not installed';
-  if (name === 'none') return noSandbox(slots);
+  if (name === 'none') return [noSandbox(createSlots())];
   const program = find(name);
   if (program === null) return `${name} is not installed`;
-  return name === 'bwrap' ? bwrapSandbox(program, slots) : unshareSandbox(program, slots);
+  if (name === 'unshare') return [unshareSandbox(program, createSlots())];
+  return [bwrapRooms(program, folder), bwrapSandbox(program, createSlots())].filter((one) => one !== null);
 }
 
 /** Null when it works. */
@@ -42,7 +48,7 @@ async function probe(sandbox: Sandbox, parent: string): Promise<string | null> {
   const folder = await mkdtemp(join(parent, 'probe-'));
   try {
     for (const name of ['home', 'tmp']) await mkdir(join(folder, name));
-    const paths = { script: join(folder, 'home'), folder: join(folder, 'home'), tmp: join(folder, 'tmp') };
+    const paths = { folder: join(folder, 'home'), tmp: join(folder, 'tmp') };
     const mark = { mark: 'BUILDER_CLAIM=probe', env: { BUILDER_CLAIM: 'probe' } };
     const started = await sandbox.start({ ...paths, ...mark, argv: ['/bin/true'], network: 'on', enter: [], hide: [folder] });
     for (const fd of [started.stdout, started.stderr]) closeSync(fd);

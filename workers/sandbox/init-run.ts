@@ -1,10 +1,11 @@
-/** A script under an init of ours (init.pl), which a slot starts: as PID 1 of the namespace that a wrapper makes, or in the slot itself. */
+/** A script under an init of ours (init.pl), which a slot starts: as PID 1 of a namespace that a wrapper or the slot makes, or in the slot itself. */
 import { closeSync } from 'node:fs';
 import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
-import { type Launch, type LeaderEnd, leaderEndOf, SandboxEnded, type StartedScript } from './sandbox.ts';
-import { prctlNumber, type Slot, type Slots } from './slots.ts';
+import { type Launch, type LeaderEnd, leaderEndOf, SandboxEnded, type SandboxName, type StartedScript } from './sandbox.ts';
+import type { Slot, Slots } from './slots.ts';
+import { systemCalls } from './system-calls.ts';
 
 /** What slot and init have told so far. */
 interface Told {
@@ -14,31 +15,39 @@ interface Told {
   done: boolean;
   /** How many it could not kill in time. */
   stuck: number;
-  /** The wrapper's, which is the number of its group; 0 without one. */
+  /** The wrapper's or PID 1's, which is the number of its group; 0 without either. */
   pid: number;
 }
 
 /** What a wrapper is to start as PID 1: init.pl is its descriptor 6, since the sandbox may hide where it lies. */
-const INIT = ['/usr/bin/perl', '/proc/self/fd/6'];
+export const INIT_WORDS = ['/usr/bin/perl', '/proc/self/fd/6'];
 
-export interface Wrapper {
-  /** bwrap or unshare with its arguments up to the program that is to be PID 1. */
-  command: readonly [string, ...string[]];
+/** How a slot is to start init. */
+export interface Way {
+  sandbox: SandboxName;
+  /** A wrapper's command; in a room what the run sees (namespaces.pl); none for a script without namespaces. */
+  words: readonly string[];
   /** A script inside cannot take the socket that PID 1 has: then its slot serves other runs too. */
   isSealed: boolean;
 }
 
-/** `wrapper` is null for a script without namespaces. */
-export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, launch: Launch): Promise<StartedScript> {
-  const slot = await slots.take();
+export async function startUnderInit(slots: Slots, way: Way, launch: Launch): Promise<StartedScript> {
+  for (;;) {
+    const started = await startIn(await slots.take(), way, launch);
+    if (started !== 'stale') return started;
+  }
+}
+
+/** `stale` where the slot does not serve any more, and has done nothing. */
+async function startIn(slot: Slot, way: Way, launch: Launch): Promise<StartedScript | 'stale'> {
   // It has others once it is free again.
   const { stdout, stderr } = slot;
   const told: Told = { begun: false, killed: [], held: false, done: false, stuck: 0, pid: 0 };
-  const [started, ended, gone] = [withResolvers<void>(), withResolvers<LeaderEnd>(), withResolvers<void>()];
+  const [started, ended, gone] = [withResolvers<'started' | 'stale'>(), withResolvers<LeaderEnd>(), withResolvers<void>()];
   // Some are awaited by nobody.
   for (const { promise } of [ended, gone]) promise.catch(() => undefined);
   const end = (lastWords: string): void => {
-    const fault = faultOf(told, wrapper?.command[0] ?? 'none', lastWords);
+    const fault = faultOf(told, way.sandbox, lastWords);
     if (fault === null) gone.resolve();
     else for (const one of [started, ended, gone]) one.reject(fault);
   };
@@ -46,24 +55,27 @@ export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, laun
     const { word, number, text } = wordsOf(line);
     if (word === 'started') {
       told.pid = number;
-      started.resolve();
-    } else if (word === 'failed') {
+      started.resolve('started');
+    } else if (word === 'stale') started.resolve('stale');
+    else if (word === 'failed') {
       slot.release();
       started.reject(new BuilderError('internal', `expected to start a sandbox, got: ${text}`));
     } else if (word === 'gone') {
       // A wrapper that failed may have left its init's part of the launch unread.
-      if (told.done && wrapper?.isSealed !== false) slot.release();
+      if (told.done && way.isSealed) slot.release();
       else slot.discard();
       end(text || 'nothing said');
     } else if (word === 'ended') ended.resolve(leaderEndOf(number));
     else takeReport(told, line);
   };
   slot.listen({ onLine, onEnd: end });
-  slot.send(Buffer.concat([frame(slotFields(wrapper, launch)), frame(initFields(launch))]));
-  await started.promise.catch((cause) => {
+  slot.send(Buffer.concat([frame(slotFields(way, launch)), frame(initFields(launch))]));
+  const answer = await started.promise.catch((cause) => cause);
+  if (answer !== 'started') {
     for (const fd of [stdout, stderr]) closeSync(fd);
-    throw cause;
-  });
+    if (answer !== 'stale') throw answer;
+    return answer;
+  }
   return {
     stdout,
     stderr,
@@ -80,8 +92,8 @@ export async function startUnderInit(slots: Slots, wrapper: Wrapper | null, laun
   };
 }
 
-function slotFields(wrapper: Wrapper | null, launch: Launch): (string | number)[] {
-  return [launch.enter.length, ...launch.enter, launch.mark, ...(wrapper === null ? [] : [...wrapper.command, ...INIT])];
+function slotFields({ words }: Way, launch: Launch): (string | number)[] {
+  return [launch.enter.length, ...launch.enter, launch.mark, ...words];
 }
 
 function initFields(launch: Launch): (string | number)[] {
@@ -92,7 +104,7 @@ function initFields(launch: Launch): (string | number)[] {
   return [
     loopback,
     launch.enter.length,
-    prctlNumber(),
+    systemCalls().prctl,
     limits.scriptNice,
     ...bounds,
     launch.folder,
@@ -144,7 +156,7 @@ function killOnAbort(kill: AbortSignal, slot: Slot, told: Told): () => void {
   };
 }
 
-/** Of a wrapper its group; without one the slot itself, which its script may have stopped. */
+/** The group of the wrapper or PID 1; without them the slot itself, which its script may have stopped. */
 function killFirst(pid: number, slot: Slot): void {
   try {
     if (pid === 0) slot.kill();

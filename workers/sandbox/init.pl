@@ -175,6 +175,14 @@ __DATA__
 # What makes a slot compile this, for all its runs.
 sub be_whole { }
 
+# PID 1 in namespaces that its slot has made.
+sub be_first {
+  my ($worker, $stdout, $stderr) = @_;
+  $alone = 1;
+  prepare();
+  tend($worker, $stdout, $stderr, [], read_launch($worker));
+}
+
 # Letters of the worker's, or its end.
 sub hear {
   my $got = sysread $control, my $letters, 64;

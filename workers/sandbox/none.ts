@@ -12,7 +12,7 @@ export function noSandbox(slots: Slots): Sandbox {
 async function start(slots: Slots, launch: Launch): Promise<StartedScript> {
   if (launch.network === 'none')
     throw new BuilderError('bad-config', 'expected the sandbox bwrap or unshare for a run without network, got none');
-  const started = await startUnderInit(slots, null, launch);
+  const started = await startUnderInit(slots, { sandbox: 'none', words: [], isSealed: true }, launch);
   return {
     ...started,
     finish: async (kill) => {

@@ -9,7 +9,7 @@ export type SandboxName = (typeof SANDBOX_NAMES)[number];
 /** All paths are absolute. */
 export interface Launch {
   argv: readonly [string, ...string[]];
-  script: string;
+  /** Where the script lies, too. */
   folder: string;
   tmp: string;
   /** The whole environment, the mark included. */

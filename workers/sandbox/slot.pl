@@ -1,17 +1,18 @@
 # Starts the sandboxes of a worker's runs, one run at a time and one after the other: a small program forks in a fraction of the time that
 # the worker needs. Without a wrapper it is the run's init itself, the parent that every orphan comes to.
 #
-# perl slot.pl INIT PRCTL, with the worker's socket as descriptor 3 and the number of the system call prctl(2) on this machine.
-# To the worker first: "pipes OUT ERR", the descriptors here of two pipes for the output of the next script, which the worker opens for reading.
+# perl slot.pl INIT PRCTL [NAMESPACES WORD…], with the worker's socket as descriptor 3 and the number of the system call prctl(2) on this
+# machine; in a room with the program that makes the namespaces of runs there, and what that is to know.
+# To the worker first: "pipes PID OUT ERR", this process and its descriptors of two pipes for the output of the next script, which the worker opens for reading.
 # From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of control groups, after their
-# number; the mark; the words of the wrapper's command, none for a script without namespaces.
+# number; the mark; the words of the wrapper's command, none for a script without namespaces, or in a room what the run sees.
 # What follows is for init (init.pl), also where that is PID 1 and has the socket from here.
 # To the worker, in lines: "started PID" (0 without a wrapper) or "failed WHY"; init's lines; "gone WHY" once nothing is left, with the
-# wrapper's last words; "pipes" for the next run.
+# wrapper's last words; "pipes" for the next run. In a room, between two runs, "stale": this ends, and what it was given meanwhile is not begun.
 # When the worker is gone this ends, and with it the run.
 use strict;
 
-my ($init, $prctl) = @ARGV;
+my ($init, $prctl, $namespaces, @words) = @ARGV;
 my $PR_SET_CHILD_SUBREAPER = 36;
 my ($F_SETFL, $O_NONBLOCK) = (4, 2048);
 my @IGNORED = qw(INT TERM HUP PIPE);
@@ -28,24 +29,39 @@ my %room;
 take_room();
 require $init;
 Init::be_whole();
-Init::prepare();
+if (defined $namespaces) {
+  require $namespaces;
+  Namespaces::prepare($prctl, @words);
+}
+else { Init::prepare() }
 close delete $room{6};
 open(my $text, '<', $init) or die "cannot read $init: $!\n";
 
 for (;;) {
   # All of them lie above the room, and are closed in the script.
   pipe(my $out_read, my $out) and pipe(my $err_read, my $err) or die "cannot make a pipe: $!\n";
-  say_to_worker(join ' ', 'pipes', fileno $out_read, fileno $err_read);
+  say_to_worker(join ' ', 'pipes', $$, fileno $out_read, fileno $err_read);
+  be_stale() if defined $namespaces and Namespaces::is_stale($control);
   my ($count, @fields) = Init::read_launch($control);
+  # What it heard first may have been meant for the run before.
+  be_stale() if defined $namespaces and Namespaces::is_stale();
   close $_ for $out_read, $err_read;
-  %room = () if $count or @fields > $count + 2;
-  my @outputs = @fields > $count + 2 ? map { open_same($_) // () } $out, $err : ($out, $err);
+  my $is_wrapped = !defined $namespaces && @fields > $count + 2;
+  %room = () if $count or $is_wrapped;
+  my @outputs = $is_wrapped ? map { open_same($_) // () } $out, $err : ($out, $err);
   push @outputs, map { open_group($_) // () } splice @fields, 0, $count;
   my ($mark, @wrapper) = splice @fields, 0, -1;
   if (@outputs < $count + 2) { fail("cannot open what the script is to be given: $!") }
+  elsif (defined $namespaces) {
+    run_apart(\@outputs, sub { Namespaces::fork_apart($wrapper[0]) }, sub {
+      Namespaces::enter(@wrapper);
+      Init::be_first($control, @outputs);
+      Namespaces::leave();
+    });
+  }
   elsif (@wrapper) {
     close $_ for $out, $err;
-    run_wrapper($mark, \@outputs, @wrapper);
+    run_apart(\@outputs, sub { fork }, sub { become_wrapper($mark, @wrapper) });
   }
   else {
     become_parent_of_orphans();
@@ -86,29 +102,42 @@ sub open_group {
   return $group;
 }
 
-sub run_wrapper {
-  my ($mark, $outputs, @wrapper) = @_;
+# PID 1 of the run, or what starts it, is a process of its own in a group of its own.
+sub run_apart {
+  my ($outputs, $fork, $become) = @_;
   local $^F = 2;
   pipe(my $complaints, my $complain) or return fail("cannot make a pipe: $!");
-  my $pid = fork // return fail("cannot fork: $!");
+  my $pid = $fork->() // return fail("cannot fork: $!");
   if ($pid == 0) {
     setpgrp 0, 0;
     $SIG{$_} = 'DEFAULT' for @IGNORED, 'CHLD';
-    my ($name, $value) = split /=/, $mark, 2;
-    %ENV = ($name => $value);
     open(STDERR, '>&', $complain);
-    exec { $wrapper[0] } @wrapper;
-    syswrite STDERR, "$wrapper[0] cannot be executed: $!\n";
-    kill 'KILL', $$;
+    $become->();
   }
   say_to_worker("started $pid");
   close $complain;
-  @$outputs = ();
+  close $_ for splice @$outputs;
   1 while waitpid($pid, 0) == -1 and $! == 4;
   fcntl $complaints, $F_SETFL, $O_NONBLOCK;
   sysread $complaints, my $said, 65536;
   my ($last) = ($said // '') =~ /([^\n]*)\n*\z/;
   say_to_worker("gone $last");
+}
+
+sub become_wrapper {
+  my ($mark, @wrapper) = @_;
+  my ($name, $value) = split /=/, $mark, 2;
+  %ENV = ($name => $value);
+  exec { $wrapper[0] } @wrapper;
+  syswrite STDERR, "$wrapper[0] cannot be executed: $!\n";
+  kill 'KILL', $$;
+}
+
+# The worker closes the socket once it has read that; it would not read on where it had found it closed.
+sub be_stale {
+  say_to_worker('stale');
+  1 while sysread $control, my $lost, 65536 ;
+  exit 0;
 }
 
 # Init's part of the launch is of no use then.

@@ -5,13 +5,14 @@ import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { limits } from '../../src/job/limits.ts';
 import { BuilderError } from '../../src/service/errors.ts';
+import { systemCalls } from './system-calls.ts';
 
 export interface Slot {
   /** Pipes to read the output of its run from, which do not block; whoever has taken the slot closes them. */
   stdout: number;
   stderr: number;
   send(content: Buffer | string): void;
-  /** Takes each line from now on, and the slot's end with its last words; that comes once at most. */
+  /** Takes each line from now on, and the slot's end with its last words; that comes once at most. After the line `stale` nothing comes. */
   listen(listener: SlotListener): void;
   /** Nothing of its run is left: another run may have it, as soon as it has made new pipes. */
   release(): void;
@@ -34,22 +35,30 @@ export interface Slots {
 const PERL = '/usr/bin/perl';
 const PROGRAM = fileURLToPath(new URL('./slot.pl', import.meta.url));
 const INIT = fileURLToPath(new URL('./init.pl', import.meta.url));
-/** The number of prctl(2). */
-const PRCTL: Partial<Record<NodeJS.Architecture, number>> = {
-  x64: 157,
-  arm64: 167,
-  riscv64: 167,
-  ppc64: 171,
-  s390x: 172,
-  ia32: 172,
-  arm: 172,
-};
+const NAMESPACES = fileURLToPath(new URL('./namespaces.pl', import.meta.url));
 
-export function createSlots(): Slots {
+/** Where slots are that make the namespaces of their runs themselves. */
+export interface Room {
+  /** What its slots are started by: a program with its arguments up to those of the slot. */
+  command: readonly string[];
+  /** As named in namespaces.pl. */
+  words: readonly string[];
+}
+
+/** `room` is null for slots that run where the worker does. */
+export function createSlots(room: Room | null = null): Slots {
   const idle: Slot[] = [];
   const waiting: { resolve(slot: Slot): void; reject(cause: unknown): void }[] = [];
   /** Those that will be idle in a moment. */
   let coming = 0;
+  /** False for one that was not idle. */
+  const forget = (slot: Slot): boolean => {
+    const at = idle.indexOf(slot);
+    if (at < 0) return false;
+    idle.splice(at, 1);
+    for (const fd of [slot.stdout, slot.stderr]) closeSync(fd);
+    return true;
+  };
   const events: SlotEvents = {
     onComing: () => {
       coming += 1;
@@ -60,13 +69,9 @@ export function createSlots(): Slots {
       if (next === undefined) idle.push(slot);
       else next.resolve(slot);
     },
+    onStale: forget,
     onEnd: (slot, lastWords) => {
-      const at = idle.indexOf(slot);
-      if (at >= 0) {
-        idle.splice(at, 1);
-        for (const fd of [slot.stdout, slot.stderr]) closeSync(fd);
-        return;
-      }
+      if (forget(slot)) return;
       coming -= 1;
       waiting.shift()?.reject(new BuilderError('internal', `expected to start a process for a run, got its end: ${lastWords}`));
     },
@@ -76,18 +81,11 @@ export function createSlots(): Slots {
       const slot = idle.pop();
       if (slot !== undefined) return Promise.resolve(slot);
       return new Promise((resolve, reject) => {
-        if (waiting.length >= coming) startSlot(events);
+        if (waiting.length >= coming) startSlot(room, events);
         waiting.push({ resolve, reject });
       });
     },
   };
-}
-
-/** Throws BuilderError `bad-config` on a machine that builder does not know. */
-export function prctlNumber(): number {
-  const number = PRCTL[process.arch];
-  if (number === undefined) throw new BuilderError('bad-config', `expected a machine that builder knows, got ${process.arch}`);
-  return number;
 }
 
 interface SlotEvents {
@@ -95,6 +93,8 @@ interface SlotEvents {
   onComing(): void;
   /** Its pipes are open. */
   onReady(slot: Slot): void;
+  /** It serves nobody any more. */
+  onStale(slot: Slot): void;
   /** While no run had it. */
   onEnd(slot: Slot, lastWords: string): void;
 }
@@ -103,11 +103,14 @@ interface SlotEvents {
  * node:child_process and not execa, which would have to be told to do nothing. Neither the process nor its socket keeps the worker alive;
  * with its socket it ends.
  */
-function startSlot(events: SlotEvents): void {
-  const number = prctlNumber();
-  const child = spawn(PERL, [PROGRAM, INIT, String(number)], {
+function startSlot(room: Room | null, events: SlotEvents): void {
+  const { prctl } = systemCalls();
+  const program = [PERL, PROGRAM, INIT, String(prctl), ...(room === null ? [] : [NAMESPACES, ...room.words])];
+  const [command = '', ...args] = [...(room?.command ?? []), ...program];
+  const child = spawn(command, args, {
     cwd: '/',
-    env: {},
+    // Each of its children would look for the functions that it calls first, all anew.
+    env: { LD_BIND_NOW: '1' },
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   });
@@ -117,24 +120,27 @@ function startSlot(events: SlotEvents): void {
   if (!socket) throw new BuilderError('internal', 'expected to start a process for a run, got no room for another one');
   let listener: SlotListener | null = null;
   let isComing = true;
+  let isStale = false;
   let isDiscarded = false;
+  const discard = (): void => {
+    listener = null;
+    isDiscarded = true;
+    socket.destroy();
+  };
   const slot: Slot = {
     stdout: -1,
     stderr: -1,
     send: (content) => void socket.write(content),
     listen: (given) => {
       listener = given;
+      if (isStale) given.onLine('stale');
     },
     release: () => {
       listener = null;
       isComing = true;
       events.onComing();
     },
-    discard: () => {
-      listener = null;
-      isDiscarded = true;
-      socket.destroy();
-    },
+    discard,
     kill: () => void child.kill('SIGKILL'),
   };
   events.onComing();
@@ -151,10 +157,15 @@ function startSlot(events: SlotEvents): void {
   child.once('close', () => end(complaints()));
   socket.on('error', () => undefined);
   readLines(socket, (line) => {
-    if (listener !== null) listener.onLine(line);
+    if (line === 'stale') {
+      isStale = true;
+      events.onStale(slot);
+      listener?.onLine(line);
+      discard();
+    } else if (listener !== null) listener.onLine(line);
     else if (isComing && line.startsWith('pipes ')) {
       isComing = false;
-      if (openPipes(slot, child.pid, line)) events.onReady(slot);
+      if (openPipes(slot, line)) events.onReady(slot);
       else child.kill('SIGKILL');
     }
   });
@@ -163,8 +174,8 @@ function startSlot(events: SlotEvents): void {
 }
 
 /** Through /proc each end of a pipe is opened with flags of its own. False where the process has just ended. */
-function openPipes(slot: Slot, pid: number | undefined, line: string): boolean {
-  const [, out, err] = line.split(' ');
+function openPipes(slot: Slot, line: string): boolean {
+  const [, pid, out, err] = line.split(' ');
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   try {
     slot.stdout = openSync(`/proc/${pid}/fd/${out}`, flags);

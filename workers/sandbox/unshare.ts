@@ -1,12 +1,15 @@
 /** The sandbox `unshare`: a PID namespace with a /proc of its own; everything of a run dies with its PID 1. */
-import { startUnderInit } from './init-run.ts';
+import { INIT_WORDS, startUnderInit } from './init-run.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
 import type { Slots } from './slots.ts';
 
 export function unshareSandbox(program: string, slots: Slots): Sandbox {
   return {
     name: 'unshare',
-    start: async (launch) => startUnderInit(slots, { command: [program, ...unshareArgs(launch)], isSealed: false }, launch),
+    start: async (launch) => {
+      const words = [program, ...unshareArgs(launch), ...INIT_WORDS];
+      return startUnderInit(slots, { sandbox: 'unshare', words, isSealed: false }, launch);
+    },
   };
 }
 
