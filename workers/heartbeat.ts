@@ -21,10 +21,14 @@ export interface HeartbeatOptions {
 export async function startHeartbeat(o: HeartbeatOptions): Promise<{ close(): Promise<void> }> {
   o.subscriber.on('message', (_: string, id: string) => o.running.cancel(id));
   await o.subscriber.subscribe(keys.cancelChannel);
+  let known: string | null = null;
   const once = async (): Promise<void> => {
-    const ids = o.running.ids();
+    const said = { ...o.worker, running: o.running.executing() };
+    const text = JSON.stringify(said.running);
     // A message may have been lost: the durable marks are looked at with every beat.
-    for (const id of await beat(o.redis, { ...o.worker, running: o.running.executing() }, ids)) o.running.cancel(id);
+    const cancelled = await beat(o.redis, said, o.running.ids(), text === known);
+    known = text;
+    for (const id of cancelled) o.running.cancel(id);
   };
   await once();
   const timer = setInterval(() => once().catch((cause) => o.logger.debug({ error: oneLine(cause) }, 'heartbeat')), limits.heartbeatMs);

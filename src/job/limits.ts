@@ -208,7 +208,9 @@ export const limits = {
   startWaitMs: 10 * SECOND,
   /** An answer of Redis that has not come after so long never comes: its packets are dropped somewhere. */
   redisAnswerMsMax: 5 * SECOND,
-  /** The same where commands block: BullMQ waits for up to 10 s in Redis. */
+  /** How long BullMQ waits in Redis for work before it asks anew; what comes meanwhile it has at once. No longer: its own most. */
+  queueWaitMs: 10 * SECOND,
+  /** As redisAnswerMsMax where commands block. */
   redisBlockedAnswerMsMax: 12 * SECOND,
   /** Between SIGTERM and SIGKILL where the worker itself must end now, whatever grace a run has. */
   forcedGraceMs: 2 * SECOND,

@@ -7,11 +7,11 @@ import { bullLockKey, keys, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { wakeFollowers } from '../redis/wake.ts';
 import { BuilderError, oneLine } from '../service/errors.ts';
-import { wasSilent } from './abandoned.ts';
 import { UnrecoverableError } from './bullmq.ts';
 import { platformQueue, type Queues } from './queues.ts';
 import { reopenScript, requestCancelScript } from './record-scripts.ts';
 import { commitResult, createRecord, readRecord } from './records.ts';
+import { wasSilent } from './served.ts';
 import { enqueue } from './submit.ts';
 import { getRun } from './view.ts';
 

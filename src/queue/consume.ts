@@ -59,7 +59,7 @@ export function consumeRuns(o: ConsumeOptions): Consumer {
     skipStalledCheck: true,
     // BullMQ's renewal waits for the wall clock to go on, and would stop for as long as that went back.
     skipLockRenewal: true,
-    drainDelay: 5,
+    drainDelay: limits.queueWaitMs / 1_000,
     removeOnComplete: { count: limits.boardFinishedJobsMax },
     removeOnFail: { count: limits.boardFinishedJobsMax },
   });

@@ -3,26 +3,27 @@ import { limits } from '../job/limits.ts';
 import { keys } from '../redis/keys.ts';
 import { runScript, script } from '../redis/script.ts';
 import type { Queues } from './queues.ts';
+import { NOW } from './record-scripts.ts';
 import { KEEP_TIMES, KEEPING } from './retries.ts';
+import { SERVED_SINCE } from './served.ts';
 
 /** Of each list at a time. */
 const PAGE = 500;
 
 /**
- * KEYS retries, clock, identity, accepting, cancelling. ARGV how far the clock may go back, and on (ms), an id for a Redis that has none, age of
- * what is half accepted (ms), page → {id, beats, Redis's clock (ms), half accepted, to be cancelled, due retries}
+ * KEYS retries, watch, accepting, cancelling. ARGV how far the clock may go back, and on (ms), an id for a Redis that has none, silence that is none
+ * (ms), age of what is half accepted (ms), page → {id, beats, Redis's clock (ms), half accepted, to be cancelled, due retries}
  */
 const lookScript = script(`
-${KEEP_TIMES}
-local id = redis.call('HGET', KEYS[3], 'id')
-if not id then
-  id = ARGV[3]
-  redis.call('HSET', KEYS[3], 'id', id)
-end
-local beats = redis.call('HINCRBY', KEYS[3], 'beats', 1)
-if redis.call('EXISTS', KEYS[1], KEYS[4], KEYS[5]) == 0 then return {id, beats, nowMs, {}, {}, {}} end
-local function older(key, ageMs) return redis.call('ZRANGEBYSCORE', key, '-inf', nowMs - ageMs, 'LIMIT', 0, ARGV[5]) end
-return {id, beats, nowMs, older(KEYS[4], tonumber(ARGV[4])), older(KEYS[5], 0), older(KEYS[1], 0)}
+${NOW}${KEEP_TIMES}${SERVED_SINCE}
+local known = redis.call('HMGET', KEYS[2], 'id', 'beats', 'at', 'since', 'clock')
+local id, beats = known[1] or ARGV[3], tonumber(known[2] or '0') + 1
+local since = servedSince(known[3], known[4], ARGV[4])
+redis.call('HSET', KEYS[2], 'id', id, 'beats', beats, 'at', nowMs, 'since', since, 'clock', nowMs)
+keepTimes(KEYS[1], known[5])
+if redis.call('EXISTS', KEYS[1], KEYS[3], KEYS[4]) == 0 then return {id, beats, nowMs, {}, {}, {}} end
+local function older(key, ageMs) return redis.call('ZRANGEBYSCORE', key, '-inf', nowMs - ageMs, 'LIMIT', 0, ARGV[6]) end
+return {id, beats, nowMs, older(KEYS[3], tonumber(ARGV[5])), older(KEYS[4], 0), older(KEYS[1], 0)}
 `);
 
 export interface Seen {
@@ -39,8 +40,8 @@ export interface Seen {
 
 /** `newId` names a Redis that has no id yet. */
 export async function look({ redis }: Queues, newId: string): Promise<Seen> {
-  const asked = [keys.retries, keys.clock, keys.identity, keys.accepting, keys.cancelling];
-  const args = [...KEEPING, newId, limits.acceptingGraceMs, PAGE];
+  const asked = [keys.retries, keys.watch, keys.accepting, keys.cancelling];
+  const args = [...KEEPING, newId, limits.redisSilentMs, limits.acceptingGraceMs, PAGE];
   const [id, beats, redisMs, accepting, cancelling, retries] = (await runScript(redis, lookScript, asked, args)) as [
     ...[string, number, number],
     ...[string[], string[], string[]],

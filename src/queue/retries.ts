@@ -9,21 +9,26 @@ import { NOW } from './record-scripts.ts';
 import { readRecord } from './records.ts';
 
 /**
- * What waits keeps its time where Redis's clock has jumped since somebody looked at it; where nobody did for long there was no server
- * to start anything, so a retry may as well wait on. To be done every few seconds, so that a jump is told from the time that passes. KEYS retries, clock. ARGV how far the clock may go back, and on (ms)
+ * Lua: what waits keeps its time where Redis's clock has jumped since somebody looked at it; where nobody did for long there was no server
+ * to start anything, so a retry may as well wait on. To be done every few seconds, so that a jump is told from the time that passes. ARGV how far
+ * the clock may go back, and on (ms)
  */
 export const KEEP_TIMES = `
-${NOW}
-local passedMs = nowMs - tonumber(redis.call('GET', KEYS[2]) or nowMs)
-redis.call('SET', KEYS[2], nowMs)
-if passedMs < -tonumber(ARGV[1]) or passedMs > tonumber(ARGV[2]) then
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZINCRBY', KEYS[1], passedMs, id) end
+local function keepTimes(retries, clock)
+  local passedMs = nowMs - tonumber(clock or nowMs)
+  if passedMs >= -tonumber(ARGV[1]) and passedMs <= tonumber(ARGV[2]) then return end
+  for _, id in ipairs(redis.call('ZRANGE', retries, 0, -1)) do redis.call('ZINCRBY', retries, passedMs, id) end
 end
 `;
 export const KEEPING = [limits.clockJumpMsMin, limits.clockUnwatchedMs];
 
-/** The same; then ARGV id, delay (ms) */
-const delayScript = script(`${KEEP_TIMES} redis.call('ZADD', KEYS[1], nowMs + tonumber(ARGV[4]), ARGV[3])`);
+/** KEYS retries, watch. ARGV those of KEEP_TIMES (2), id, delay (ms) */
+const delayScript = script(`
+${NOW}${KEEP_TIMES}
+keepTimes(KEYS[1], redis.call('HGET', KEYS[2], 'clock'))
+redis.call('HSET', KEYS[2], 'clock', nowMs)
+redis.call('ZADD', KEYS[1], nowMs + tonumber(ARGV[4]), ARGV[3])
+`);
 
 /** Removes a run whose time has come; one that was given another meanwhile stays. KEYS retries. ARGV id */
 const forgetDueScript = script(`
@@ -34,7 +39,7 @@ if dueMs <= nowMs then redis.call('ZREM', KEYS[1], ARGV[1]) end
 
 /** Says when a run is due; to be called before its job is delayed, which nobody else would start in time. */
 export async function delayRun(redis: Redis, id: string, delayMs: number): Promise<void> {
-  await runScript(redis, delayScript, [keys.retries, keys.clock], [...KEEPING, id, delayMs]);
+  await runScript(redis, delayScript, [keys.retries, keys.watch], [...KEEPING, id, delayMs]);
 }
 
 /** Starts what is due. Any number of servers may do so at once. */

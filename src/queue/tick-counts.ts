@@ -7,8 +7,8 @@ import { judgeTick } from '../job/tick-rules.ts';
 import type { Redis } from '../redis/connection.ts';
 import { bullJobKey, keys, TICK_QUEUE } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
-import { servedMs } from './abandoned.ts';
 import { type Queues, tickQueue } from './queues.ts';
+import { servedMs } from './served.ts';
 import { followingTick, type Tick } from './tick-jobs.ts';
 import { admitTickScript, noteTickScript } from './tick-scripts.ts';
 

@@ -30,6 +30,7 @@ export function consumeTicks(queues: Queues, storeScript: StoreScript, connectio
     lockDuration: limits.lockDurationMs,
     // Servers look for what one that died had taken, together with abandoned runs.
     skipStalledCheck: true,
+    drainDelay: limits.queueWaitMs / 1_000,
     settings: clockSettings,
   });
   worker.on('error', (cause) => queues.logger.debug({ error: oneLine(cause) }, 'tick queue'));

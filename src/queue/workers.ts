@@ -11,22 +11,27 @@ const Heartbeat = WorkerInfo.omit({ lastSeenAt: true });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
 /**
- * KEYS worker, workers, platforms, then the records of what it runs. ARGV WorkerInfo (JSON), its life (ms), name, then its platforms
+ * KEYS worker, workers, platforms, then the records of what it runs. ARGV WorkerInfo (JSON), its life (ms), name, `same` or nothing, then its platforms
  * → for each run 1 if it is asked to be cancelled
  */
 const beatScript = script(`
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('ZADD', KEYS[2], 0, ARGV[3])
-for i = 4, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end
+if ARGV[4] ~= 'same' or redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 0 then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  redis.call('ZADD', KEYS[2], 0, ARGV[3])
+  redis.call('SADD', KEYS[3], unpack(ARGV, 5))
+end
 local asked = {}
 for i = 4, #KEYS do table.insert(asked, redis.call('HEXISTS', KEYS[i], 'cancel')) end
 return asked
 `);
 
-/** Says that a worker is alive, and returns which of the runs it names are asked to be cancelled. */
-export async function beat(redis: Redis, worker: Heartbeat, running: string[]): Promise<string[]> {
+/**
+ * Says that a worker is alive, and returns which of the runs it names are asked to be cancelled. `isSame`: it has said the same before, which
+ * costs Redis less.
+ */
+export async function beat(redis: Redis, worker: Heartbeat, running: string[], isSame: boolean): Promise<string[]> {
   const changed = [keys.worker(worker.name), keys.workers, keys.platforms, ...running.map(keys.run)];
-  const said = [JSON.stringify(worker), limits.workerTtlMs, worker.name, ...worker.platforms];
+  const said = [JSON.stringify(worker), limits.workerTtlMs, worker.name, isSame ? 'same' : '', ...worker.platforms];
   const asked = (await runScript(redis, beatScript, changed, said)) as number[];
   return running.filter((_, index) => asked[index] === 1);
 }

@@ -77,12 +77,11 @@ export const keys = {
   cancelling: own('cancelling'),
   /** Sorted set: runs that wait for their next attempt, by when it is due (Redis's clock, ms). */
   retries: own('retries'),
-  /** String, for ever: Redis's clock (ms) when a server last looked at it. */
-  clock: own('clock'),
-  /** Hash, for ever: `id`, made by the first server, and `beats`, counted by all; another id, or fewer beats, is a Redis that has lost what it had. */
-  identity: own('identity'),
-  /** Hash, for ever: `at` and `since` when Redis could be asked without a longer pause (its own clock, ms). */
-  awake: own('awake'),
+  /**
+   * Hash, for ever: what servers note whenever they look. `id`, made by the first one, and `beats`, counted by all: another id, or fewer beats, is a Redis that
+   * has lost what it had. `at` when they last did and `since` when without a longer pause; `clock` as `at`, or when a retry was put off later (Redis's own clock, ms).
+   */
+  watch: own('watch'),
   /** Sets, for ever. */
   platforms: own('platforms'),
   droppedPlatforms: own('dropped-platforms'),

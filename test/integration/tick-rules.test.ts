@@ -133,7 +133,7 @@ it('a late tick runs under misfire skip where servers have been there since its 
   const late = async (name: string, awake: { at: number; since: number }) => {
     const definition = definitionOf(name, { kind: 'never' }, { misfire: 'skip' });
     await put(definition);
-    await queues.redis.hset(keys.awake, awake);
+    await queues.redis.hset(keys.watch, awake);
     const tick = tickOfId(`extra:${name}:${nowMs - 60_000}`);
     if (tick === null) throw new Error('no tick');
     return [await admitTick(queues, definition, tick), (await countsOf(name)).missed];

@@ -27,7 +27,7 @@ const submit = async (platform: string, given: object = {}): Promise<string> =>
   (await api('/runs', { method: 'POST', body: { platform, script: 'true', ...given } })).json.id;
 const why = async (path: string) => (await api(`${path}/why`)).json;
 const startWorker = (platform: string, running = 0) =>
-  beat(server.queues.redis, { name: 'w1', platforms: [platform], concurrency: 1, running, version: '1', sandbox: 'none' }, []);
+  beat(server.queues.redis, { name: 'w1', platforms: [platform], concurrency: 1, running, version: '1', sandbox: 'none' }, [], false);
 
 /** As BullMQ hands the first waiting run to a worker. */
 async function take(platform: string, id: string): Promise<void> {
