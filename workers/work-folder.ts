@@ -1,5 +1,5 @@
 /** A worker's place on disk and its name: nobody living shares them, and what the dead left is taken over. */
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf } from '../src/artifacts/durable-files.ts';
 import { limits } from '../src/job/limits.ts';
@@ -42,7 +42,8 @@ export async function takeWorkFolder(root: string, name: string, isDefault: bool
       if (await withRoom(left, gone, () => claim(path, identity))) {
         // Where nothing can go it may do with less.
         if (left.length > 0) await withRoom(left, gone, () => tryRoom(path)).catch(() => undefined);
-        return { name: candidate, path, left, gone, release: () => release(path) };
+        // A sandbox that covers what a link on the way lies in shows the place itself.
+        return { name: candidate, path: await realpath(path), left, gone, release: () => release(path) };
       }
       if (!isDefault) throw new BuilderError('bad-config', `expected a worker name that is not in use on this machine, got ${name}`);
     }

@@ -244,6 +244,8 @@ export const limits = {
   /** How often a sandbox looks whether what a script left behind still lives: first soon, then calmly. */
   leftoverPollMs: 10,
   leftoverPollMsMax: 100,
+  /** A process that starts the scripts of a worker, and the room that bwrap makes for it, is given up if it takes longer. */
+  slotReadyMsMax: 10 * SECOND,
   /** A sandbox's init that has not ended everything so long after it was told to is ended with everything in it. */
   initAnswerMsMax: 10 * SECOND,
   /** Without namespaces: what cannot be killed within this time (it sleeps in the kernel, or belongs to another user) is a fault. */

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
@@ -127,6 +127,14 @@ describe('a worker that starts', () => {
     expect(readFileSync(`${root}/host/owner`, 'utf8')).toBe(mine);
     await folder.release();
     expect(readdirSync(root)).toEqual([folder.left[0]?.path.split('/').at(-1)]);
+  });
+
+  it('is where a link on the way leads to: a sandbox covers the link', async () => {
+    const root = newRoot();
+    symlinkSync(root, `${root}-link`);
+    const folder = await takeWorkFolder(`${root}-link/work`, 'host', true);
+    expect(folder.path).toBe(`${realpathSync(root)}/work/host`);
+    await folder.release();
   });
 
   it('among many at once shares what there is: each name and each folder is one worker’s alone', async () => {

@@ -47,10 +47,10 @@ export function bwrapRooms(program: string, runs: string): Sandbox | null {
   const place = realpathSync.native(runs);
   const isRoot = process.getuid?.() === 0;
   const kept = isRoot ? Object.values(KEPT).reduce((mask, number) => mask + 2 ** number, 0) : 0;
-  const { clone, unshare, mount, capset, exitGroup } = calls.making;
+  const { clone, unshare, mount, capset, setsid, exitGroup } = calls.making;
   const slots = createSlots({
     command: [program, ...roomArguments(place, isRoot)],
-    words: [clone, unshare, mount, capset, exitGroup, kept, process.pid].map(String),
+    words: [...[clone, unshare, mount, capset, setsid, exitGroup, kept].map(String), place],
   });
   const each = bwrapSandbox(program, createSlots());
   return {

@@ -156,14 +156,14 @@ function killOnAbort(kill: AbortSignal, slot: Slot, told: Told): () => void {
   };
 }
 
-/** The group of the wrapper or PID 1; without them the slot itself, which its script may have stopped. */
+/** The group of the wrapper or PID 1, and the slot: it may wait for what the kernel does not let go, or be stopped by its own script. */
 function killFirst(pid: number, slot: Slot): void {
   try {
-    if (pid === 0) slot.kill();
-    else process.kill(-pid, 'SIGKILL');
+    if (pid !== 0) process.kill(-pid, 'SIGKILL');
   } catch {
     // It has just ended.
   }
+  slot.kill();
 }
 
 interface Resolvers<T> {

@@ -1,41 +1,64 @@
 # Makes the namespaces of a run: a part of slot.pl in a room. A room is what bwrap has made for the slot (bwrap.ts): the host's files, read-only,
 # but for the folders of the runs, with devices of its own, and the capabilities for what is made here.
 #
-# WORD…: the numbers of the system calls clone(2), unshare(2), mount(2), capset(2) and exit_group(2) on this machine; which capabilities root keeps, by bits (0: this
-# is not root's); the worker's PID.
+# WORD…: the numbers of the system calls clone(2), unshare(2), mount(2), capset(2), setsid(2) and exit_group(2) on this machine; which capabilities
+# root keeps, by bits (0: this is not root's); where the folders of the runs lie. Descriptor 4 is the worker's table of mounts, opened before bwrap looked at it.
 # What a run sees, in words: "on" or "none" for the network; then "bind AT FROM", "tmpfs AT", "mask AT" and "read-only AT" as in run-view.ts, in
 # their order.
 package Namespaces;
 use strict;
 
 my ($NEWNS, $NEWUTS, $NEWIPC, $NEWUSER, $NEWPID, $NEWNET) = (0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000);
-my ($RDONLY, $NOSUID, $NODEV, $NOEXEC, $REMOUNT, $BIND) = (1, 2, 4, 8, 32, 4096);
-my ($O_PATH, $EINVAL, $SIGKILL, $SIGCHLD) = (010000000, 22, 9, 17);
+my ($RDONLY, $NOSUID, $NODEV, $NOEXEC, $REMOUNT, $BIND, $REC, $PRIVATE) = (1, 2, 4, 8, 32, 4096, 16384, 262144);
+my ($O_PATH, $MSG_PEEK, $EINVAL, $SIGKILL, $SIGCHLD) = (010000000, 2, 22, 9, 17);
 my ($PR_SET_PDEATHSIG, $PR_CAPBSET_DROP, $CAPABILITY_VERSION) = (1, 24, 0x20080522);
 # Of /proc, where a part of the host's state could be written.
 my @HOSTS = qw(sys fs sysrq-trigger irq bus);
+# Of /dev, the host's own: bwrap makes no others (--dev in bwrap(1)).
+my @NODES = qw(null zero full random urandom tty);
 
-my ($prctl, $clone, $unshare, $mount, $capset, $exit, $kept);
-my $mounts;
+my ($prctl, $clone, $unshare, $mount, $capset, $setsid, $exit, $kept);
+my ($mounts, $runs, $held, $place);
 
 sub prepare {
-  my $worker;
-  ($prctl, $clone, $unshare, $mount, $capset, $exit, $kept, $worker) = map { $_ + 0 } @_;
-  bound_capabilities() if $kept;
-  open $mounts, '<', "/proc/$worker/mountinfo" or die "cannot open /proc/$worker/mountinfo: $!\n";
+  ($prctl, $clone, $unshare, $mount, $capset, $setsid, $exit, $kept) = map { $_ + 0 } splice @_, 0, 8;
+  ($runs) = @_;
+  open $mounts, '<&=', 4 or die "cannot use the worker's table of mounts: $!\n";
+  # While it is open no other folder has its number.
+  sysopen($held, $runs, $O_PATH) or die "cannot open $runs: $!\n";
+  $place = place_of($runs);
+  # Its own, also where a namespace of users owns what bwrap has made; nothing of what the host mounts later comes in, where it could be written.
+  syscall($unshare, $NEWNS) == 0 or die "cannot make a namespace of mounts: $!\n";
+  mount_at('/', '', '', $REC | $PRIVATE);
+  # Rights and owners of devices are nothing for a run to leave to others.
+  mount_at('/dev/pts', '', '', $REMOUNT | $BIND | $RDONLY | $NOSUID | $NOEXEC);
+  return unless $kept;
+  mount_at("/dev/$_", '', '', $REMOUNT | $BIND | $RDONLY | $NOSUID) for @NODES;
+  bound_capabilities();
 }
 
-# Whether the machine has mounted or unmounted something since this was started, which proc(5) tells and nobody in here sees. Given the worker's
-# socket, it waits until that is so or the worker speaks.
-sub is_stale {
+# Waits for the worker to launch a run. False where the room is not what it was made of: the machine has mounted or unmounted something, which proc(5)
+# tells and nobody in here sees, or the folder of the runs is another one.
+sub wait_for_launch {
   my ($control) = @_;
   for (;;) {
     my ($ready, $changed) = ('', '');
-    vec($ready, fileno $control, 1) = 1 if $control;
-    vec($changed, fileno $mounts, 1) = 1;
-    my $count = select $ready, undef, $changed, $control ? undef : 0;
-    return $count > 0 && vec $changed, fileno $mounts, 1 unless $count < 0;
+    vec($ready,   fileno $control, 1) = 1;
+    vec($changed, fileno $mounts,  1) = 1;
+    next if select($ready, undef, $changed, undef) < 0;
+    return 0 if vec $changed, fileno $mounts, 1;
+    next unless vec $ready, fileno $control, 1;
+    # A letter was meant for the run before.
+    recv $control, my $first, 1, $MSG_PEEK;
+    last unless defined $first and $first =~ /[a-z]/;
+    sysread $control, $first, 1;
   }
+  return (place_of($runs) // '') eq $place;
+}
+
+sub place_of {
+  my ($device, $number) = stat $_[0] or return undef;
+  return "$device $number";
 }
 
 # As fork, with new namespaces for the child, which is PID 1 in them. clone(2) itself, since perl has no other way to name them.
@@ -46,7 +69,11 @@ sub fork_apart {
 }
 
 sub enter {
-  my ($network, @view) = @_;
+  my ($mark, $network, @view) = @_;
+  # In the place of the mark in its environment: so it is found where its worker is no more (process-table.ts).
+  $0 = "init $mark";
+  # A session of its own: what a script sets for its session (sched(7), autogroup) is for its run.
+  syscall($setsid) > 0 or die "cannot begin a session: $!\n";
   # It ends with its slot.
   syscall($prctl, $PR_SET_PDEATHSIG, $SIGKILL, 0, 0, 0) == 0 or die "cannot bind init to its slot: $!\n";
   Init::raise_loopback() if $network eq 'none';

@@ -54,7 +54,7 @@ function readProcess(pid: number | string): Process | null {
 }
 
 /**
- * Those with the mark in their environment, and their descendants. What has cleared its environment and lost its parent is not found.
+ * Those with the mark in their environment, or as an init's name, and their descendants. What has cleared its environment and lost its parent is not found.
  *
  * A process that is a new one every moment is never where a table is being read. So those that have come since are looked at
  * until there is none newer: then nothing can have passed the look by. Each of the run's is given to `seize` as soon as it is seen.
@@ -99,7 +99,10 @@ type Owner = 'run' | 'other' | 'unsure';
 function ownerOf(mark: string, one: Process): Owner {
   const environ = read(`/proc/${one.pid}/environ`);
   if (environ.startsWith(`${mark}\0`) || environ.includes(`\0${mark}\0`)) return 'run';
-  return environ === '' ? 'unsure' : 'other';
+  if (environ === '') return 'unsure';
+  // An init that was no program of its own has overwritten its environment with its name (namespaces.pl).
+  const isInit = !environ.includes('=') && read(`/proc/${one.pid}/cmdline`).startsWith(`init ${mark}\0`);
+  return isInit ? 'run' : 'other';
 }
 
 /** An exec takes less than a millisecond; a process that is gone meanwhile is nobody's. */

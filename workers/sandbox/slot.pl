@@ -2,7 +2,7 @@
 # the worker needs. Without a wrapper it is the run's init itself, the parent that every orphan comes to.
 #
 # perl slot.pl INIT PRCTL [NAMESPACES WORD…], with the worker's socket as descriptor 3 and the number of the system call prctl(2) on this
-# machine; in a room with the program that makes the namespaces of runs there, and what that is to know.
+# machine; in a room with the program that makes the namespaces of runs there, what that is to know, and its descriptor 4.
 # To the worker first: "pipes PID OUT ERR", this process and its descriptors of two pipes for the output of the next script, which the worker opens for reading.
 # From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of control groups, after their
 # number; the mark; the words of the wrapper's command, none for a script without namespaces, or in a room what the run sees.
@@ -41,10 +41,8 @@ for (;;) {
   # All of them lie above the room, and are closed in the script.
   pipe(my $out_read, my $out) and pipe(my $err_read, my $err) or die "cannot make a pipe: $!\n";
   say_to_worker(join ' ', 'pipes', $$, fileno $out_read, fileno $err_read);
-  be_stale() if defined $namespaces and Namespaces::is_stale($control);
+  be_stale() if defined $namespaces and not Namespaces::wait_for_launch($control);
   my ($count, @fields) = Init::read_launch($control);
-  # What it heard first may have been meant for the run before.
-  be_stale() if defined $namespaces and Namespaces::is_stale();
   close $_ for $out_read, $err_read;
   my $is_wrapped = !defined $namespaces && @fields > $count + 2;
   %room = () if $count or $is_wrapped;
@@ -54,7 +52,7 @@ for (;;) {
   if (@outputs < $count + 2) { fail("cannot open what the script is to be given: $!") }
   elsif (defined $namespaces) {
     run_apart(\@outputs, sub { Namespaces::fork_apart($wrapper[0]) }, sub {
-      Namespaces::enter(@wrapper);
+      Namespaces::enter($mark, @wrapper);
       Init::be_first($control, @outputs);
       Namespaces::leave();
     });
@@ -77,7 +75,7 @@ for (;;) {
 # Whatever the worker was given by whoever started it.
 sub close_inherited {
   opendir my $fds, '/proc/self/fd' or return;
-  for my $fd (grep { /^\d+$/ and $_ > 3 and $_ != fileno $fds } readdir $fds) {
+  for my $fd (grep { /^\d+$/ and $_ > (defined $namespaces ? 4 : 3) and $_ != fileno $fds } readdir $fds) {
     if (open(my $inherited, '<&=', $fd)) { close $inherited }
   }
 }
@@ -107,9 +105,8 @@ sub run_apart {
   my ($outputs, $fork, $become) = @_;
   local $^F = 2;
   pipe(my $complaints, my $complain) or return fail("cannot make a pipe: $!");
-  my $pid = $fork->() // return fail("cannot fork: $!");
+  my $pid = $fork->() // return fail("cannot make the process of a run: $!");
   if ($pid == 0) {
-    setpgrp 0, 0;
     $SIG{$_} = 'DEFAULT' for @IGNORED, 'CHLD';
     open(STDERR, '>&', $complain);
     $become->();
@@ -126,6 +123,7 @@ sub run_apart {
 
 sub become_wrapper {
   my ($mark, @wrapper) = @_;
+  setpgrp 0, 0;
   my ($name, $value) = split /=/, $mark, 2;
   %ENV = ($name => $value);
   exec { $wrapper[0] } @wrapper;

@@ -107,13 +107,16 @@ function startSlot(room: Room | null, events: SlotEvents): void {
   const { prctl } = systemCalls();
   const program = [PERL, PROGRAM, INIT, String(prctl), ...(room === null ? [] : [NAMESPACES, ...room.words])];
   const [command = '', ...args] = [...(room?.command ?? []), ...program];
+  // Before bwrap looks at them: a change while it does must not be overlooked.
+  const mounts = room === null ? [] : [openSync('/proc/self/mountinfo', 'r')];
   const child = spawn(command, args, {
     cwd: '/',
     // Each of its children would look for the functions that it calls first, all anew.
     env: { LD_BIND_NOW: '1' },
     detached: true,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', ...mounts],
   });
+  for (const fd of mounts) closeSync(fd);
   // Without a file descriptor to spare there is no pipe either; that comes as an event too, which nobody else hears then.
   child.once('error', () => undefined);
   const socket = child.stdio?.[3] as (Duplex & { unref(): void }) | null | undefined;
@@ -149,14 +152,21 @@ function startSlot(room: Room | null, events: SlotEvents): void {
   const end = (why: string): void => {
     if (ended || isDiscarded) return;
     ended = true;
+    clearTimeout(late);
     if (listener === null) events.onEnd(slot, why);
     else listener.onEnd(why);
     socket.destroy();
+  };
+  const late = setTimeout(() => fail(`it was not ready after ${limits.slotReadyMsMax} ms`), limits.slotReadyMsMax).unref();
+  const fail = (why: string): void => {
+    end(why);
+    child.kill('SIGKILL');
   };
   child.once('error', (cause) => end(`it cannot be started: ${cause.message}`));
   child.once('close', () => end(complaints()));
   socket.on('error', () => undefined);
   readLines(socket, (line) => {
+    if (ended) return;
     if (line === 'stale') {
       isStale = true;
       events.onStale(slot);
@@ -165,8 +175,9 @@ function startSlot(room: Room | null, events: SlotEvents): void {
     } else if (listener !== null) listener.onLine(line);
     else if (isComing && line.startsWith('pipes ')) {
       isComing = false;
+      clearTimeout(late);
       if (openPipes(slot, line)) events.onReady(slot);
-      else child.kill('SIGKILL');
+      else fail('its pipes cannot be opened');
     }
   });
   child.unref();

@@ -4,13 +4,13 @@ import { BuilderError } from '../../src/service/errors.ts';
 export interface SystemCalls {
   prctl: number;
   /** What the namespaces of a run are made with; null where builder does not know them. */
-  making: { clone: number; unshare: number; mount: number; capset: number; exitGroup: number } | null;
+  making: { clone: number; unshare: number; mount: number; capset: number; setsid: number; exitGroup: number } | null;
 }
 
-const GENERIC: SystemCalls = { prctl: 167, making: { clone: 220, unshare: 97, mount: 40, capset: 91, exitGroup: 94 } };
+const GENERIC: SystemCalls = { prctl: 167, making: { clone: 220, unshare: 97, mount: 40, capset: 91, setsid: 157, exitGroup: 94 } };
 
 const KNOWN: Partial<Record<NodeJS.Architecture, SystemCalls>> = {
-  x64: { prctl: 157, making: { clone: 56, unshare: 272, mount: 165, capset: 126, exitGroup: 231 } },
+  x64: { prctl: 157, making: { clone: 56, unshare: 272, mount: 165, capset: 126, setsid: 112, exitGroup: 231 } },
   arm64: GENERIC,
   riscv64: GENERIC,
   ppc64: { prctl: 171, making: null },
