@@ -38,7 +38,7 @@ export function bwrapSandbox(program: string, slots: Slots): Sandbox {
 }
 
 /**
- * bwrap makes a room for each slot, where the host is read-only, and the slot makes the namespaces of each run in it: that takes a quarter of
+ * bwrap makes a room for each slot, where the host is read-only, and the slot makes the namespaces of each run in it: that takes a third of
  * the time. `runs` is where the folders of all runs lie. Null on a machine for which builder does not know how.
  */
 export function bwrapRooms(program: string, runs: string): Sandbox | null {

@@ -107,8 +107,7 @@ function startSlot(room: Room | null, events: SlotEvents): void {
   const { prctl } = systemCalls();
   const program = [PERL, PROGRAM, INIT, String(prctl), ...(room === null ? [] : [NAMESPACES, ...room.words])];
   const [command = '', ...args] = [...(room?.command ?? []), ...program];
-  // Before bwrap looks at them: a change while it does must not be overlooked.
-  const mounts = room === null ? [] : [openSync('/proc/self/mountinfo', 'r')];
+  const mounts = room === null ? [] : [openMounts()];
   const child = spawn(command, args, {
     cwd: '/',
     // Each of its children would look for the functions that it calls first, all anew.
@@ -120,7 +119,7 @@ function startSlot(room: Room | null, events: SlotEvents): void {
   // Without a file descriptor to spare there is no pipe either; that comes as an event too, which nobody else hears then.
   child.once('error', () => undefined);
   const socket = child.stdio?.[3] as (Duplex & { unref(): void }) | null | undefined;
-  if (!socket) throw new BuilderError('internal', 'expected to start a process for a run, got no room for another one');
+  if (!socket) throw noRoom();
   let listener: SlotListener | null = null;
   let isComing = true;
   let isStale = false;
@@ -166,7 +165,7 @@ function startSlot(room: Room | null, events: SlotEvents): void {
   child.once('close', () => end(complaints()));
   socket.on('error', () => undefined);
   readLines(socket, (line) => {
-    if (ended) return;
+    if (ended || isDiscarded) return;
     if (line === 'stale') {
       isStale = true;
       events.onStale(slot);
@@ -182,6 +181,19 @@ function startSlot(room: Room | null, events: SlotEvents): void {
   });
   child.unref();
   socket.unref();
+}
+
+/** The worker's table of mounts, before bwrap looks at it: a change while it does must not be overlooked. */
+function openMounts(): number {
+  try {
+    return openSync('/proc/self/mountinfo', 'r');
+  } catch {
+    throw noRoom();
+  }
+}
+
+function noRoom(): BuilderError {
+  return new BuilderError('internal', 'expected to start a process for a run, got no room for another one');
 }
 
 /** Through /proc each end of a pipe is opened with flags of its own. False where the process has just ended. */
