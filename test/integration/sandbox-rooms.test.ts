@@ -1,7 +1,7 @@
 /** Rooms of bwrap, in which slots make the namespaces of their runs: what they show, when they are given up, and that nothing of one run is there for the next. */
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createExecutor, type Executor } from '../../workers/executor.ts';
@@ -21,7 +21,7 @@ afterAll(removeRuns);
 async function whyNoRooms(): Promise<string | null> {
   try {
     const told = await run(createExecutor(await chooseSandbox('bwrap', runsFolder())), 'tr "\\0" " " < /proc/1/cmdline');
-    return told.stdout.startsWith('init ') ? null : 'bwrap is started for each run here';
+    return told.stdout.startsWith('builder-init-of ') ? null : 'bwrap is started for each run here';
   } catch (cause) {
     return (cause as Error).message;
   }
@@ -93,8 +93,12 @@ function program(name: string, text: string): string {
 });
 
 (unmountable === null ? describe : describe.skip)('A room, where mounts come and go,', () => {
-  const disk = `${folder}/disk`;
-  beforeAll(() => void mkdirSync(disk));
+  // Not where each run has its own: the checkout may lie below /tmp.
+  let disk = '';
+  beforeAll(() => {
+    disk = mkdtempSync('/run/builder-test-');
+  });
+  afterAll(() => rmdirSync(disk));
 
   it('is given up for one that shows what is mounted when its run begins, and is in the way of no unmounting', async () => {
     const execute = rooms();
@@ -138,7 +142,7 @@ function program(name: string, text: string): string {
   });
 
   it('lets nothing in that is mounted while its run goes on', async () => {
-    mount('--bind', disk, disk);
+    mount('-t', 'tmpfs', 'builder-test', disk);
     mount('--make-shared', disk);
     mkdirSync(`${disk}/sub`);
     try {

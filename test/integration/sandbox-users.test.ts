@@ -79,7 +79,7 @@ if (missing !== null) process.stderr.write(`skipped: bwrap of a worker that is n
   });
 
   it('makes the namespaces of its runs itself', () => {
-    expect(executed(1, 'tr "\\0" " " < /proc/1/cmdline')).toEqual([[[0, expect.stringMatching(/^init BUILDER_CLAIM=x /)]]]);
+    expect(executed(1, 'tr "\\0" " " < /proc/1/cmdline')).toEqual([[[0, expect.stringMatching(/^builder-init-of BUILDER_CLAIM=x /)]]]);
   });
 
   it('shows no run a key that another one has left to its user', () => {

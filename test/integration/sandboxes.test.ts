@@ -17,8 +17,11 @@ afterAll(removeRuns);
 
 describeUnder(executors, 'Under %s', (_name, execute) => {
   test('a script sees the processes of its own run only, and its init as PID 1', async () => {
-    const told = await run(execute, 'cat /proc/1/cmdline | tr "\\0" " "; echo; echo /proc/[0-9]*');
-    expect(told.stdout).toMatch(/^(\/usr\/bin\/perl .*|init BUILDER_CLAIM=\S+ )\n\/proc\/1 \/proc\/\d+\n$/);
+    const told = await run(
+      execute,
+      'cat /proc/1/cmdline | tr "\\0" " "; echo; echo /proc/[0-9]*; read pid name state parent rest </proc/1/stat; echo $parent',
+    );
+    expect(told.stdout).toMatch(/^(\/usr\/bin\/perl .*|builder-init-of BUILDER_CLAIM=\S+ )\n\/proc\/1 \/proc\/\d+\n0\n$/);
   });
 
   test('without network only the loopback interface is there, and up', async () => {

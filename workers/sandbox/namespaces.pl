@@ -70,8 +70,9 @@ sub fork_apart {
 
 sub enter {
   my ($mark, $network, @view) = @_;
-  # In the place of the mark in its environment: so it is found where its worker is no more (process-table.ts).
-  $0 = "init $mark";
+  # In the place of the mark in its environment: so it is found where its worker is no more (process-table.ts). The kernel takes the first word, of 15
+  # letters, for the name of the command, in which some do not expect a blank.
+  $0 = "builder-init-of $mark";
   # A session of its own: what a script sets for its session (sched(7), autogroup) is for its run.
   syscall($setsid) > 0 or die "cannot begin a session: $!\n";
   # It ends with its slot.

@@ -101,7 +101,7 @@ function ownerOf(mark: string, one: Process): Owner {
   if (environ.startsWith(`${mark}\0`) || environ.includes(`\0${mark}\0`)) return 'run';
   if (environ === '') return 'unsure';
   // An init that was no program of its own has overwritten its environment with its name (namespaces.pl).
-  const isInit = !environ.includes('=') && read(`/proc/${one.pid}/cmdline`).startsWith(`init ${mark}\0`);
+  const isInit = !environ.includes('=') && read(`/proc/${one.pid}/cmdline`).startsWith(`builder-init-of ${mark}\0`);
   return isInit ? 'run' : 'other';
 }
 
