@@ -21,13 +21,20 @@ export interface HeartbeatOptions {
 export async function startHeartbeat(o: HeartbeatOptions): Promise<{ close(): Promise<void> }> {
   o.subscriber.on('message', (_: string, id: string) => o.running.cancel(id));
   await o.subscriber.subscribe(keys.cancelChannel);
+  /** What Redis has been told for sure, and how often in short since. */
   let known: string | null = null;
+  let short = 0;
   const once = async (): Promise<void> => {
     const said = { ...o.worker, running: o.running.executing() };
     const text = JSON.stringify(said.running);
     // A message may have been lost: the durable marks are looked at with every beat.
-    const cancelled = await beat(o.redis, said, o.running.ids(), text === known);
+    // Whole from time to time: a Redis that was older for a moment, or whose list somebody has changed, knows better soon.
+    const isSame = text === known && short < limits.heartbeatsShortMax;
+    // Until it has answered nobody knows what it has been told.
+    known = null;
+    const cancelled = await beat(o.redis, said, o.running.ids(), isSame);
     known = text;
+    short = isSame ? short + 1 : 0;
     for (const id of cancelled) o.running.cancel(id);
   };
   await once();

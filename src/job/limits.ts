@@ -182,6 +182,8 @@ export const limits = {
   /** Pause before a fault of the store or Redis is tried again. */
   faultPauseMs: 1 * SECOND,
   heartbeatMs: 2 * SECOND,
+  /** After so many heartbeats that say only that nothing has changed comes a whole one. */
+  heartbeatsShortMax: 4,
   /** A worker that has not been heard of for so long is no longer listed. */
   workerTtlMs: 15 * SECOND,
   /** Servers complete what a crash left half accepted after so long. */
@@ -206,9 +208,14 @@ export const limits = {
 
   /** How long a program waits for Redis or the store at its start before it gives up with one line. */
   startWaitMs: 10 * SECOND,
+  /** A duty of a server that fails for so long is told of as a warning, and again after as long. */
+  dutyFaultToldMs: 60 * SECOND,
   /** An answer of Redis that has not come after so long never comes: its packets are dropped somewhere. */
   redisAnswerMsMax: 5 * SECOND,
-  /** How long BullMQ waits in Redis for work before it asks anew; what comes meanwhile it has at once. No longer: its own most. */
+  /**
+   * How long BullMQ waits in Redis for work before it asks anew. What comes meanwhile it has at once, unless Redis told another worker of it that is suspended or was
+   * cut off just then. No longer: its own most.
+   */
   queueWaitMs: 10 * SECOND,
   /** As redisAnswerMsMax where commands block. */
   redisBlockedAnswerMsMax: 12 * SECOND,
@@ -246,6 +253,8 @@ export const limits = {
   leftoverPollMsMax: 100,
   /** A process that starts the scripts of a worker, and the room that bwrap makes for it, is given up if it takes longer. */
   slotReadyMsMax: 10 * SECOND,
+  /** Rooms that are given up one after the other, since the machine mounts all the time, before a run goes without one. */
+  staleSlotsMax: 3,
   /** A sandbox's init that has not ended everything so long after it was told to is ended with everything in it. */
   initAnswerMsMax: 10 * SECOND,
   /** Without namespaces: what cannot be killed within this time (it sleeps in the kernel, or belongs to another user) is a fault. */

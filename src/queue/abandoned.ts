@@ -28,31 +28,40 @@ ${moveStalledJobsToWait.content}
 
 /**
  * Which queues have jobs at work, or had when somebody last looked. KEYS platforms, then nothing: the names of BullMQ's keys are made
- * of a prefix in the same slot. ARGV prefix, queue of ticks, prefix of the queue of a platform → names of queues
+ * of a prefix in the same slot. ARGV prefix, queue of ticks, prefix of the queue of a platform, names at once → names of queues
  */
 const busyScript = script(`
 local queues, names = {ARGV[2]}, {}
 for _, platform in ipairs(redis.call('SMEMBERS', KEYS[1])) do table.insert(queues, ARGV[3] .. platform) end
-local function namesOf(queue)
-  local name = ARGV[1] .. ':' .. queue
-  return name .. ':active', name .. ':stalled'
-end
 for _, queue in ipairs(queues) do
-  local active, stalled = namesOf(queue)
-  table.insert(names, active)
-  table.insert(names, stalled)
+  local name = ARGV[1] .. ':' .. queue
+  table.insert(names, name .. ':active')
+  table.insert(names, name .. ':stalled')
 end
 local busy = {}
-if redis.call('EXISTS', unpack(names)) == 0 then return busy end
-for _, queue in ipairs(queues) do
-  if redis.call('EXISTS', namesOf(queue)) > 0 then table.insert(busy, queue) end
+-- Most are not at work: one question for all, though Lua unpacks no more than some thousands at a time.
+for first = 1, #names, ARGV[4] do
+  local last = math.min(first + ARGV[4] - 1, #names)
+  if redis.call('EXISTS', unpack(names, first, last)) > 0 then
+    for i = first, last, 2 do
+      if redis.call('EXISTS', names[i], names[i + 1]) > 0 then table.insert(busy, queues[(i + 1) / 2]) end
+    end
+  end
 end
 return busy
 `);
 
+/** An even number, far below what Lua unpacks. */
+const NAMES_AT_ONCE = 1_000;
+
 /** Queues again the runs, and the ticks, that workers and servers left without a lock. Any number of servers may do so at once. */
 export async function requeueAbandoned(queues: Queues): Promise<void> {
-  const busy = (await runScript(queues.redis, busyScript, [keys.platforms], [BULL_PREFIX, TICK_QUEUE, runQueue('')])) as string[];
+  const busy = (await runScript(
+    queues.redis,
+    busyScript,
+    [keys.platforms],
+    [BULL_PREFIX, TICK_QUEUE, runQueue(''), NAMES_AT_ONCE],
+  )) as string[];
   for (const name of busy) {
     await requeueOf(queues, name).catch((cause: unknown) => queues.logger.debug({ queue: name, error: oneLine(cause) }, 'abandoned runs'));
   }

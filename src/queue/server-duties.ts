@@ -95,12 +95,20 @@ function oneAtATime<A extends unknown[]>(duty: string, queues: Queues, work: (..
   };
 }
 
-/** Runs a duty at once and then again and again, never twice at a time; a fault is for the log, the next round tries again. */
+/** Runs a duty at once and then again and again, never twice at a time; a fault is for the log (a lasting one at a level that is read), the next round tries again. */
 function every(intervalMs: number, duty: string, queues: Queues, work: () => Promise<void>): { close(): Promise<void> } {
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  let wellAtMs = performance.now();
   const round = async (): Promise<void> => {
-    await work().catch((cause) => queues.logger.debug({ duty, error: oneLine(cause) }, 'a duty failed; it is tried again'));
+    try {
+      await work();
+      wellAtMs = performance.now();
+    } catch (cause) {
+      const isLasting = performance.now() - wellAtMs > limits.dutyFaultToldMs;
+      if (isLasting) wellAtMs = performance.now();
+      queues.logger[isLasting ? 'warn' : 'debug']({ duty, error: oneLine(cause) }, 'a duty failed; it is tried again');
+    }
     if (!closed) {
       timer = setTimeout(() => {
         current = round();

@@ -36,6 +36,11 @@ export async function beat(redis: Redis, worker: Heartbeat, running: string[], i
   return running.filter((_, index) => asked[index] === 1);
 }
 
+/** One that has just said that it lives stays. KEYS worker, workers. ARGV name */
+const forgetDeadScript = script(`
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
+`);
+
 export async function forgetWorker(redis: Redis, name: string): Promise<void> {
   await redis.pipeline().del(keys.worker(name)).zrem(keys.workers, name).exec();
 }
@@ -51,7 +56,7 @@ export async function listWorkers(queues: Queues): Promise<WorkerInfo[]> {
     const text = answers[index * 2]?.[1];
     const leftMs = Number(answers[index * 2 + 1]?.[1]);
     if (typeof text !== 'string' || leftMs < 0) {
-      await queues.redis.zrem(keys.workers, name);
+      await runScript(queues.redis, forgetDeadScript, [keys.worker(name), keys.workers], [name]);
       continue;
     }
     const lastSeenAt = new Date(Date.now() - (limits.workerTtlMs - leftMs)).toISOString();
