@@ -10,11 +10,11 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  rmdirSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
 import { limits } from '../src/job/limits.ts';
 import { SCRIPT_NAME } from '../src/job/names.ts';
 import { holdsOnly } from './folder-names.ts';
@@ -44,7 +44,8 @@ export async function renewScriptsPart(path: string): Promise<SpareFolder> {
   const areFolders = [home, tmp].every((folder) => lstatSync(folder, { throwIfNoEntry: false })?.isDirectory());
   if (areFolders && holdsOnly(home, [SCRIPT_NAME]) && holdsOnly(tmp, [])) {
     unlinkSync(scriptPath);
-    for (const folder of [home, tmp]) rmdirSync(folder);
+    // Through the pool: a file system that tells its disk of each block it frees waits for the disk.
+    await Promise.all([rmdir(home), rmdir(tmp)]);
   } else for (const folder of [home, tmp]) await removeTree(folder);
   return withScriptsPart(path);
 }

@@ -293,7 +293,7 @@ export const limits = {
   removePathBytesMax: 3 * KIB,
   /** A script that seems silent is looked at once more after so long: output may wait in the pipe when the worker itself was stopped. */
   silenceAgainMs: 250,
-  /** How much nicer scripts are than their worker, so that heartbeat and locks come first. */
+  /** How much nicer scripts, and the slots that start them, are than their worker, so that heartbeat and locks come first. */
   scriptNice: 5,
   /** A control group whose last process has just ended cannot be removed at once. */
   cgroupRemoveMsMax: 5 * SECOND,

@@ -43,6 +43,8 @@ describeUnder(executors, 'Under %s', (_name, execute) => {
   });
 
   test('an interpreter that does not exist ends with 127 and says so', async () => {
+    // As with a shell: what names no interpreter is for /bin/sh.
+    expect(await run(execute, '#!\necho "$0" >&2; exit 4\n')).toMatchObject({ exitCode: 4, stderr: expect.stringContaining('/home/') });
     const told = await run(execute, '#!/no/such/interpreter\n');
     expect(told).toMatchObject({ exitCode: 127, ended: 'exited', stderr: expect.stringMatching(/^builder: .* cannot be executed: .*\n$/) });
   });

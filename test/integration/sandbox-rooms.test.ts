@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { limits } from '../../src/job/limits.ts';
 import { createExecutor, type Executor } from '../../workers/executor.ts';
 import { bwrapRooms } from '../../workers/sandbox/bwrap.ts';
 import { chooseSandbox } from '../../workers/sandbox/choose.ts';
@@ -81,6 +82,16 @@ function program(name: string, text: string): string {
     expect(await run(broken, 'echo well')).toMatchObject({ stdout: 'well\n' });
     const asleep = run(rooms(program('asleep', '#!/bin/sh\nexec sleep 60')), 'true');
     await expect(asleep).rejects.toMatchObject({ message: expect.stringContaining('not ready after') });
+  });
+
+  it('is not waited for without an end where each is given up before it is used', async () => {
+    const leave =
+      "exec 5</dev/null 6</dev/null; printf 'pipes %d 5 6\\n' $$ >&3; head -c 1 <&3 >/dev/null; echo stale >&3; cat <&3 >/dev/null";
+    const restless = rooms(
+      program('restless', `#!/bin/sh\ncase " $* " in *' --as-pid-1 '*) exec bwrap "$@";; esac\necho >> ${folder}/left\n${leave}`),
+    );
+    expect(await run(restless, 'echo well')).toMatchObject({ stdout: 'well\n', exitCode: 0 });
+    expect(readFileSync(`${folder}/left`, 'utf8')).toHaveLength(limits.staleSlotsMax);
   });
 
   it('is given up where the folder of the runs is another one', async () => {

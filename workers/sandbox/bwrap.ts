@@ -47,10 +47,10 @@ export function bwrapRooms(program: string, runs: string): Sandbox | null {
   const place = realpathSync.native(runs);
   const isRoot = process.getuid?.() === 0;
   const kept = isRoot ? Object.values(KEPT).reduce((mask, number) => mask + 2 ** number, 0) : 0;
-  const { clone, unshare, mount, capset, setsid, exitGroup } = calls.making;
+  const { clone, unshare, mount, capset, setsid, exitGroup, mkdirat } = calls.making;
   const slots = createSlots({
     command: [program, ...roomArguments(place, isRoot)],
-    words: [...[clone, unshare, mount, capset, setsid, exitGroup, kept].map(String), place],
+    words: [...[clone, unshare, mount, capset, setsid, exitGroup, mkdirat, kept].map(String), place],
   });
   const each = bwrapSandbox(program, createSlots());
   return {
@@ -60,7 +60,8 @@ export function bwrapRooms(program: string, runs: string): Sandbox | null {
       if (launch.enter.length > 0) return each.start(launch);
       const view = viewOf({ ...launch, hide: [...launch.hide, place] });
       const words = [launch.network, ...view.flatMap(wordsOf)];
-      return startUnderInit(slots, { sandbox: 'bwrap', words, isSealed: true }, launch);
+      // A machine that mounts all the time leaves no room for long.
+      return startUnderInit(slots, { sandbox: 'bwrap', words, isSealed: true }, launch, () => each.start(launch));
     },
   };
 }

@@ -5,7 +5,7 @@ import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
 import { type Launch, type LeaderEnd, leaderEndOf, SandboxEnded, type SandboxName, type StartedScript } from './sandbox.ts';
 import type { Slot, Slots } from './slots.ts';
-import { systemCalls } from './system-calls.ts';
+import { callsOfStarting } from './system-calls.ts';
 
 /** What slot and init have told so far. */
 interface Told {
@@ -31,8 +31,15 @@ export interface Way {
   isSealed: boolean;
 }
 
-export async function startUnderInit(slots: Slots, way: Way, launch: Launch): Promise<StartedScript> {
-  for (;;) {
+/** `otherwise`: where one slot after the other has left before it could begin. */
+export async function startUnderInit(
+  slots: Slots,
+  way: Way,
+  launch: Launch,
+  otherwise?: () => Promise<StartedScript>,
+): Promise<StartedScript> {
+  for (let stale = 0; ; stale += 1) {
+    if (otherwise !== undefined && stale === limits.staleSlotsMax) return otherwise();
     const started = await startIn(await slots.take(), way, launch);
     if (started !== 'stale') return started;
   }
@@ -101,17 +108,7 @@ function initFields(launch: Launch): (string | number)[] {
   const bounds = [killedListedMax, killedCommandCharsMax * 4, leftoverPollMs, leftoverPollMsMax, sweepMsMax];
   const loopback = launch.network === 'none' ? 1 : 0;
   const environment = Object.entries(launch.env).map(([name, value]) => `${name}=${value}`);
-  return [
-    loopback,
-    launch.enter.length,
-    systemCalls().prctl,
-    limits.scriptNice,
-    ...bounds,
-    launch.folder,
-    launch.argv.length,
-    ...launch.argv,
-    ...environment,
-  ];
+  return [loopback, launch.enter.length, callsOfStarting(), ...bounds, launch.folder, launch.argv.length, ...launch.argv, ...environment];
 }
 
 function frame(fields: (string | number)[]): Buffer {

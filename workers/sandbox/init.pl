@@ -1,12 +1,12 @@
 # Starts the script of one run, tells how it ended, and leaves nothing of it alive. As PID 1 of the run's PID namespace it is a program
 # of its own; without one it is a part of slot.pl, to which every orphan of the run comes.
 #
-# Every run in a namespace compiles this anew, and each line costs it: so it has no module, not even strict (a test compiles it with that),
+# Where it is a program of its own every run compiles it anew, and each line costs it: so it has no module, not even strict (a test compiles it with that),
 # and what most runs do not need stands behind the end of the program and is compiled at its first use; by a slot at once.
 #
 # File descriptors as PID 1: 2 for its own complaints, 3 the worker, 4 and 5 the script's stdout and stderr, 6 this program, from 7 on
 # the cgroup.procs files of the control groups that the script is to be in.
-# From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named in tend(), then the arguments, then the
+# From the worker: a line "BYTES", then so many bytes of fields, each ended by NUL: as named in take_launch(), then the arguments, then the
 # environment as NAME=VALUE. After that single letters: t (terminate: SIGTERM to all) and k (kill what is left). When the worker is gone,
 # everything ends.
 # To the worker, in lines: "begun" once the script is about to, "ended STATUS" (raw, as wait gives it), "killed PID COMMAND" for each, "done HELD" at last, or "stuck COUNT"
@@ -14,74 +14,87 @@
 package Init;
 
 our ($control, $out, $err, @groups, %output);
-our ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, @argv, @environment);
+# Numbers of system calls on this machine; of fork with what it is given.
+our ($prctl, $dup3, $execve, $openat, $write, $close, $pipe2, @fork);
+our ($killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $loopback);
+# $program and what follows it as execve(2) takes them.
+our (@argv, @environment, $program, $argv, $environment);
 # $said are the lines of this, told before the next wait: the end of a script of which nothing is left is one message.
 our ($leader, $status, $terminated, $killing, $held, $said);
 # Whether this is PID 1, so that everybody else of the namespace is of the run.
 our $alone = 0;
-our ($woken, $wake);
+# A child may have ended.
+our $due;
+# As system calls take them: perl would copy a text that others have too.
+our ($score, $score_value) = map { pack 'Z*', $_ } '/proc/self/oom_score_adj', '1000';
 # What is compiled at its first use. The program's file is closed with it: from PID 1 a script could reach the host's own.
 our $rest = do { local $/; <DATA> };
 close DATA;
 
 if (!caller) {
   $alone = 1;
-  my ($worker, $stdout, $stderr) = map { inherited($_) } 3 .. 6;
-  my @fields = read_launch($worker);
-  prepare();
+  open($control, '+<&=', 3) or exit 1;
   # What it leaves unread the slot reads, which has the socket too.
-  tend($worker, $stdout, $stderr, [map { inherited($_) } 7 .. 6 + $fields[1]], @fields);
+  my @fields = read_launch($control);
+  prepare($fields[2]);
+  syscall $close, 6;
+  take_launch($control, [4, 5, 7 .. 6 + $fields[1]], @fields);
+  raise_loopback() if $loopback;
+  tend();
   exit 0;
 }
 
 1;
 
-# For reading and writing, whichever it can do. Closed in the script.
-sub inherited {
-  open(my $file, '+<&=', $_[0]) or exit 1;
-  return $file;
+# Perl runs handlers between its own steps, so a signal that comes just before select is slept over: hence what tells of the leader's end
+# without a signal, or a bound of the wait.
+sub prepare {
+  ($prctl, $dup3, $execve, $openat, $write, $close, $pipe2, @fork) = map { $_ + 0 } split ' ', $_[0];
+  $SIG{CHLD} = sub { $due = 1 };
 }
 
-# Perl runs handlers between its own steps, so a signal that comes just before select would be slept over: hence a pipe, and for the last
-# instant what tells of the leader's end without a signal, or a bound of the wait.
-sub prepare {
-  pipe($woken, $wake) or die "cannot make a pipe: $!\n";
+# In the slot where PID 1 is a part of that: before it is made.
+sub take_launch {
+  my ($outputs, $argc);
+  ($control, $outputs, $loopback, undef, undef, @environment) = @_;
+  ($killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $argc) = splice @environment, 0, 7;
+  ($out, $err, @groups) = @$outputs;
+  @argv = splice @environment, 0, $argc;
+  pop @environment;    # what follows the last NUL
+  $program = pack 'Z*', $argv[0];
+  ($argv, $environment) = map { pack 'p*', @$_, undef } \@argv, \@environment;
+  %output = map { (readlink("/proc/self/fd/$_") // '?') => 1 } $out, $err;
+  ($status, $terminated, $killing, $held, $said, $due) = (undef, 0, 0, 0, '', 0);
 }
 
 sub tend {
-  my ($given, $loopback, $group_count, $prctl, $argc);
-  ($control, $out, $err, $given, $loopback, $group_count, $prctl, @environment) = @_;
-  ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $argc) = splice @environment, 0, 8;
-  @groups = @$given;
-  @argv = splice @environment, 0, $argc;
-  pop @environment;    # what follows the last NUL
-  %output = map { (readlink('/proc/self/fd/' . fileno $_) // '?') => 1 } $out, $err;
-  ($status, $terminated, $killing, $held, $said) = (undef, 0, 0, 0, '');
-  raise_loopback() if $loopback;
-
-  local $SIG{CHLD} = sub { syswrite $wake, '.' };
   # Nobody in the namespace may look into PID 1 or take its socket; the child is like any other.
-  set_dumpable($prctl, 0) if $alone;
-  $leader = fork // die "cannot fork: $!\n";
+  set_dumpable(0) if $alone;
+  # Perl's own flushes each file that is open.
+  $leader = syscall $fork[0], @fork[1 .. $#fork];
+  $leader >= 0 or die "cannot fork: $!\n";
   if ($leader == 0) {
-    set_dumpable($prctl, 1) if $alone;
+    set_dumpable(1) if $alone;
     start_script();
   }
   $said = "begun\n";
-  close $_ for $out, $err, @groups;
+  syscall $close, $_ for $out, $err, @groups;
 
   # pidfd_open(2), which has one number on all machines; Linux before 5.3 has none.
   my $pidfd = syscall 434, $leader, 0;
-  my $end;
-  if ($pidfd >= 0) { open $end, '<&=', $pidfd }
   my $left = 1;
   until (defined $status or $killing) {
     # What was slept over of an orphan is a zombie for so long.
-    my $over = wait_for($end ? 5 : 0.25, $end // ());
+    my $over = wait_for($due ? 0 : $pidfd >= 0 ? 5 : 0.25, $pidfd);
+    $due = 0;
     $left = reap();
     # A tracer of the leader has its end first, and until that lets go of it this would be told again and again.
-    undef $end if $over;
+    if ($over) {
+      syscall $close, $pidfd;
+      $pidfd = -1;
+    }
   }
+  syscall $close, $pidfd if $pidfd >= 0;
   # Without a child there is no descendant: all orphans come here.
   if ($left) {
     settle() unless $killing;
@@ -93,8 +106,7 @@ sub tend {
 
 # prctl(2), PR_SET_DUMPABLE.
 sub set_dumpable {
-  my ($prctl, $value) = @_;
-  syscall($prctl + 0, 4, $value, 0, 0, 0) == 0 or die "cannot keep init to itself: $!\n";
+  syscall($prctl, 4, $_[0] + 0, 0, 0, 0) == 0 or die "cannot keep init to itself: $!\n";
 }
 
 sub read_launch {
@@ -110,31 +122,30 @@ sub read_launch {
 
 sub start_script {
   # PID 1 ignores nothing, and a handler does not outlive the exec.
-  unless ($alone) { $SIG{$_} = 'DEFAULT' for qw(CHLD INT TERM HUP PIPE) }
+  unless ($alone) { $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE) }
   setpgrp 0, 0;
   chdir $folder or fail_script("cannot enter $folder: $!", 126);
-  %ENV = map { split /=/, $_, 2 } @environment;
-  open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or exit 126;
-  # The worker comes first: for the processor, and where memory runs out the script is the first to die.
-  setpriority 0, 0, getpriority(0, 0) + $nice;
-  if (open my $score, '>', '/proc/self/oom_score_adj') { syswrite $score, '1000' }
-  for (@groups) { syswrite $_, '0' or fail_script("cannot enter the run's control group: $!", 126) }
+  syscall($dup3, $out, 1, 0) > 0 and syscall($dup3, $err, 2, 0) > 0 or exit 126;
+  # Where memory runs out the script is the first to die.
+  my $file = syscall $openat, -100, $score, 1, 0;
+  syscall $write, $file, $score_value, 4 if $file >= 0;
+  for (@groups) { syscall($write, $_, my $self = '0', 1) == 1 or fail_script("cannot enter the run's control group: $!", 126) }
   # close_range(2), which has one number on all machines; Linux before 5.9 has none.
   syscall(436, 3, 0x7fffffff, 0) == 0 or close_all_but_standard();
-  exec { $argv[0] } @argv;
-  fail_script("$argv[0] cannot be executed: $!", $! == 2 ? 127 : 126);
+  syscall $execve, $program, $argv, $environment;
+  fail_exec();
 }
 
 # Waits for a child's end, a letter of the worker's, what else is given or the time, whichever comes first. Whether it is what was given.
 sub wait_for {
-  my ($seconds, @end) = @_;
+  my ($seconds, $end) = @_;
   speak();
   my $ready = '';
-  vec($ready, fileno $_, 1) = 1 for $control, $woken, @end;
+  vec($ready, fileno $control, 1) = 1;
+  vec($ready, $end, 1) = 1 if $end >= 0;
   return 0 if select($ready, undef, undef, $seconds) <= 0;
-  sysread $woken, my $drained, 4096 if vec($ready, fileno $woken, 1);
   hear() if vec($ready, fileno $control, 1);
-  return @end && vec($ready, fileno $end[0], 1);
+  return $end >= 0 && vec($ready, $end, 1);
 }
 
 # Whether there are children that live.
@@ -177,10 +188,19 @@ sub be_whole { }
 
 # PID 1 in namespaces that its slot has made.
 sub be_first {
-  my ($worker, $stdout, $stderr) = @_;
   $alone = 1;
-  prepare();
-  tend($worker, $stdout, $stderr, [], read_launch($worker));
+  tend();
+}
+
+# As a shell would: what the kernel does not know is for it.
+sub fail_exec {
+  my $error = $! + 0;
+  if ($error == 8) {
+    %ENV = map { split /=/, $_, 2 } @environment;
+    exec '/bin/sh', @argv;
+  }
+  $! = $error;
+  fail_script("$argv[0] cannot be executed: $!", $error == 2 ? 127 : 126);
 }
 
 # Letters of the worker's, or its end.
@@ -234,7 +254,8 @@ sub settle {
     $held = grep { holds_output($_->{pid}) } @left;
     return unless @left and ($held or $terminated);
     return if $killing;
-    wait_for($poll / 1000);
+    wait_for($due ? 0 : $poll / 1000, -1);
+    $due = 0;
     reap();
     $poll = $poll * 1.5 < $poll_ms_max ? $poll * 1.5 : $poll_ms_max;
   }

@@ -1,8 +1,9 @@
 # Starts the sandboxes of a worker's runs, one run at a time and one after the other: a small program forks in a fraction of the time that
 # the worker needs. Without a wrapper it is the run's init itself, the parent that every orphan comes to.
 #
-# perl slot.pl INIT PRCTL [NAMESPACES WORD…], with the worker's socket as descriptor 3 and the number of the system call prctl(2) on this
-# machine; in a room with the program that makes the namespaces of runs there, what that is to know, and its descriptor 4.
+# perl slot.pl INIT CALLS NICE [NAMESPACES WORD…], with the worker's socket as descriptor 3: init's program, the numbers of the system calls that it makes
+# (prepare), how much nicer than the worker this is, with all that it starts; in a room the program that makes the namespaces of runs there, what that is
+# to know, and its descriptor 4.
 # To the worker first: "pipes PID OUT ERR", this process and its descriptors of two pipes for the output of the next script, which the worker opens for reading.
 # From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of control groups, after their
 # number; the mark; the words of the wrapper's command, none for a script without namespaces, or in a room what the run sees.
@@ -10,66 +11,57 @@
 # To the worker, in lines: "started PID" (0 without a wrapper) or "failed WHY"; init's lines; "gone WHY" once nothing is left, with the
 # wrapper's last words; "pipes" for the next run. In a room, between two runs, "stale": this ends, and what it was given meanwhile is not begun.
 # When the worker is gone this ends, and with it the run.
+#
+# Each page that a new process writes is copied for it, and its parent's next write to it is a fault as well: two or three microseconds each, and most of what
+# a run costs here. So what can be found out before a process is made is found out by then, and both make system calls where perl's own way is long.
 use strict;
 
-my ($init, $prctl, $namespaces, @words) = @ARGV;
+my ($init, $calls, $nice, $namespaces, @words) = @ARGV;
 my $PR_SET_CHILD_SUBREAPER = 36;
-my ($F_SETFL, $O_NONBLOCK) = (4, 2048);
+my ($F_SETFL, $O_WRONLY, $O_NONBLOCK, $O_CLOEXEC, $AT_FDCWD) = (4, 1, 04000, 02000000, -100);
 my @IGNORED = qw(INT TERM HUP PIPE);
 
 my $owner = getppid;
+# The worker comes first: with the scripts whoever starts them makes way.
+setpriority 0, 0, getpriority(0, 0) + $nice;
 close_inherited();
 # What a terminal sends to everybody is for the worker to hear.
 $SIG{$_} = 'IGNORE' for @IGNORED;
-# A wrapper is given descriptors 3 to 13: 4 and 5 for the script's output, 6 for init's text, the others for control groups. They are
-# kept free for that by what stands in their places meanwhile. Perl closes what is above $^F when a program is executed.
-$^F = 13;
+# Perl closes what is above $^F when a program is executed.
+$^F = 3;
 open(my $control, '+<&=', 3) or die "cannot use the worker's socket: $!\n";
-my %room;
-take_room();
+# A wrapper is given descriptors 3 to 13: 4 and 5 for the script's output, 6 for init's text, the others for control groups. What is opened from here on
+# lies above.
+my @places = defined $namespaces ? () : keep_places();
 require $init;
 Init::be_whole();
+Init::prepare($calls);
 if (defined $namespaces) {
   require $namespaces;
-  Namespaces::prepare($prctl, @words);
+  Namespaces::prepare(@words);
 }
-else { Init::prepare() }
-close delete $room{6};
 open(my $text, '<', $init) or die "cannot read $init: $!\n";
+# For the last words of who starts a run.
+pipe(my $complaints, my $complain) or die "cannot make a pipe: $!\n";
+fcntl $complaints, $F_SETFL, $O_NONBLOCK;
 
 for (;;) {
-  # All of them lie above the room, and are closed in the script.
-  pipe(my $out_read, my $out) and pipe(my $err_read, my $err) or die "cannot make a pipe: $!\n";
-  say_to_worker(join ' ', 'pipes', $$, fileno $out_read, fileno $err_read);
+  my ($out_read, $out, $err_read, $err) = (make_pipe(), make_pipe());
+  say_to_worker("pipes $$ $out_read $err_read");
   be_stale() if defined $namespaces and not Namespaces::wait_for_launch($control);
   my ($count, @fields) = Init::read_launch($control);
-  close $_ for $out_read, $err_read;
-  my $is_wrapped = !defined $namespaces && @fields > $count + 2;
-  %room = () if $count or $is_wrapped;
-  my @outputs = $is_wrapped ? map { open_same($_) // () } $out, $err : ($out, $err);
-  push @outputs, map { open_group($_) // () } splice @fields, 0, $count;
-  my ($mark, @wrapper) = splice @fields, 0, -1;
-  if (@outputs < $count + 2) { fail("cannot open what the script is to be given: $!") }
-  elsif (defined $namespaces) {
-    run_apart(\@outputs, sub { Namespaces::fork_apart($wrapper[0]) }, sub {
-      Namespaces::enter($mark, @wrapper);
-      Init::be_first($control, @outputs);
-      Namespaces::leave();
-    });
-  }
-  elsif (@wrapper) {
-    close $_ for $out, $err;
-    run_apart(\@outputs, sub { fork }, sub { become_wrapper($mark, @wrapper) });
-  }
-  else {
-    become_parent_of_orphans();
-    say_to_worker('started 0');
-    my @launch = Init::read_launch($control);
-    Init::tend($control, splice(@outputs, 0, 2), \@outputs, @launch);
-    say_to_worker('gone');
-  }
-  @outputs = ();
-  take_room();
+  shut($out_read, $err_read);
+  my @outputs = ($out, $err, map { open_group($_) } splice @fields, 0, $count);
+  my $why = (grep { $_ < 0 } @outputs) ? "cannot open a control group: $!" : undef;
+  my ($mark, @given) = splice @fields, 0, -1;
+  my $is_wrapped = !defined $namespaces && @given;
+  # Init reads it where that is a program of its own.
+  Init::take_launch($control, \@outputs, Init::read_launch($control)) unless $is_wrapped;
+  $why //= $is_wrapped ? run_wrapped($mark, \@given, @outputs) : defined $namespaces ? run_in_namespaces($mark, \@given, @outputs) : run_here();
+  next unless defined $why;
+  Init::read_launch($control) if $is_wrapped;
+  shut(@outputs);
+  say_to_worker("failed $why");
 }
 
 # Whatever the worker was given by whoever started it.
@@ -80,76 +72,95 @@ sub close_inherited {
   }
 }
 
-# Descriptors 4 to 13 but for those that are in use.
-sub take_room {
+sub keep_places {
+  my @kept;
   while (1) {
     open(my $null, '<', '/dev/null') or die "cannot open /dev/null: $!\n";
-    last if fileno $null > 13;
-    $room{ fileno $null } = $null;
+    return @kept if fileno $null > 13;
+    push @kept, $null;
   }
 }
 
-sub open_same {
-  open(my $same, '>&', $_[0]) or return undef;
-  return $same;
+# Numbers and no files of perl's: what to read from, and what to write to.
+sub make_pipe {
+  my $both = pack 'i2', 0, 0;
+  syscall($Init::pipe2, $both, $O_CLOEXEC) == 0 or die "cannot make a pipe: $!\n";
+  return unpack 'i2', $both;
 }
+
+sub shut { syscall $Init::close, $_ for @_ }
 
 sub open_group {
   my ($fd) = @_;
-  sysopen(my $group, "/proc/$owner/fd/$fd", 1) or return undef;
-  return $group;
+  return syscall $Init::openat, $AT_FDCWD, my $path = "/proc/$owner/fd/$fd", $O_WRONLY | $O_CLOEXEC, 0;
+}
+
+# These three: why nothing was started, or nothing.
+sub run_wrapped {
+  my ($mark, $wrapper, @outputs) = @_;
+  return run_apart(\@outputs, sub { fork }, sub { become_wrapper($mark, $wrapper, @outputs[0, 1], fileno $text, @outputs[2 .. $#outputs]) });
+}
+
+sub run_in_namespaces {
+  my ($mark, $view, @outputs) = @_;
+  Namespaces::plan(@$view);
+  return run_apart(\@outputs, \&Namespaces::fork_apart, sub {
+    Namespaces::enter($mark);
+    Init::be_first();
+    Namespaces::leave();
+  });
+}
+
+sub run_here {
+  become_parent_of_orphans();
+  say_to_worker('started 0');
+  Init::tend();
+  say_to_worker('gone');
+  return undef;
 }
 
 # PID 1 of the run, or what starts it, is a process of its own in a group of its own.
 sub run_apart {
   my ($outputs, $fork, $become) = @_;
-  local $^F = 2;
-  pipe(my $complaints, my $complain) or return fail("cannot make a pipe: $!");
-  my $pid = $fork->() // return fail("cannot make the process of a run: $!");
+  my $pid = $fork->() // return "cannot make the process of a run: $!";
   if ($pid == 0) {
-    $SIG{$_} = 'DEFAULT' for @IGNORED, 'CHLD';
-    open(STDERR, '>&', $complain);
+    $SIG{$_} = 'DEFAULT' for @IGNORED;
+    syscall $Init::dup3, fileno $complain, 2, 0;
     $become->();
   }
   say_to_worker("started $pid");
-  close $complain;
-  close $_ for splice @$outputs;
+  shut(@$outputs);
   1 while waitpid($pid, 0) == -1 and $! == 4;
-  fcntl $complaints, $F_SETFL, $O_NONBLOCK;
   sysread $complaints, my $said, 65536;
   my ($last) = ($said // '') =~ /([^\n]*)\n*\z/;
   say_to_worker("gone $last");
+  return undef;
 }
 
 sub become_wrapper {
-  my ($mark, @wrapper) = @_;
+  my ($mark, $wrapper, @given) = @_;
   setpgrp 0, 0;
+  syscall $Init::dup3, $given[$_], 4 + $_, 0 for 0 .. $#given;
   my ($name, $value) = split /=/, $mark, 2;
   %ENV = ($name => $value);
-  exec { $wrapper[0] } @wrapper;
-  syswrite STDERR, "$wrapper[0] cannot be executed: $!\n";
+  exec { $wrapper->[0] } @$wrapper;
+  syswrite STDERR, "$wrapper->[0] cannot be executed: $!\n";
   kill 'KILL', $$;
 }
 
 # The worker closes the socket once it has read that; it would not read on where it had found it closed.
 sub be_stale {
   say_to_worker('stale');
-  1 while sysread $control, my $lost, 65536 ;
+  1 while sysread $control, my $lost, 65536;
   exit 0;
-}
-
-# Init's part of the launch is of no use then.
-sub fail {
-  my ($why) = @_;
-  Init::read_launch($control);
-  say_to_worker("failed $why");
 }
 
 # prctl(2): whoever loses its parent in a run becomes a child of this process.
 sub become_parent_of_orphans {
-  return unless $prctl;
-  syscall($prctl + 0, $PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 or die "cannot become the parent of a run's orphans: $!\n";
-  $prctl = undef;
+  our $is_parent;
+  return if $is_parent;
+  syscall($Init::prctl, $PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 or die "cannot become the parent of a run's orphans: $!\n";
+  $is_parent = 1;
 }
 
 sub say_to_worker {

@@ -5,7 +5,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { limits } from '../../src/job/limits.ts';
 import { BuilderError } from '../../src/service/errors.ts';
-import { systemCalls } from './system-calls.ts';
+import { callsOfStarting } from './system-calls.ts';
 
 export interface Slot {
   /** Pipes to read the output of its run from, which do not block; whoever has taken the slot closes them. */
@@ -99,13 +99,10 @@ interface SlotEvents {
   onEnd(slot: Slot, lastWords: string): void;
 }
 
-/**
- * node:child_process and not execa, which would have to be told to do nothing. Neither the process nor its socket keeps the worker alive;
- * with its socket it ends.
- */
-function startSlot(room: Room | null, events: SlotEvents): void {
-  const { prctl } = systemCalls();
-  const program = [PERL, PROGRAM, INIT, String(prctl), ...(room === null ? [] : [NAMESPACES, ...room.words])];
+/** node:child_process and not execa, which would have to be told to do nothing. */
+function spawnSlot(room: Room | null): ChildProcess {
+  const words = room === null ? [] : [NAMESPACES, ...room.words];
+  const program = [PERL, PROGRAM, INIT, callsOfStarting(), String(limits.scriptNice), ...words];
   const [command = '', ...args] = [...(room?.command ?? []), ...program];
   const mounts = room === null ? [] : [openMounts()];
   const child = spawn(command, args, {
@@ -116,6 +113,12 @@ function startSlot(room: Room | null, events: SlotEvents): void {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', ...mounts],
   });
   for (const fd of mounts) closeSync(fd);
+  return child;
+}
+
+/** Neither the process nor its socket keeps the worker alive; with its socket it ends. */
+function startSlot(room: Room | null, events: SlotEvents): void {
+  const child = spawnSlot(room);
   // Without a file descriptor to spare there is no pipe either; that comes as an event too, which nobody else hears then.
   child.once('error', () => undefined);
   const socket = child.stdio?.[3] as (Duplex & { unref(): void }) | null | undefined;
