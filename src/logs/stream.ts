@@ -24,17 +24,33 @@ export interface LogChunk {
 
 const KEY_OF = (log: LogId): string => keys.log(log.run, log.attempt, log.claim);
 
-/** KEYS stream, wake-ups. ARGV first line, lines, NDJSON, first line not archived, run or '', life of the stream (ms), wake-ups at most → last line */
+/**
+ * The newest entry would tell the last line with all of its text, which takes Lua as long as to append another. So that is kept as the place of a
+ * group of consumers that has none; a stream of an older builder has no such group.
+ * KEYS stream, wake-ups. ARGV first line, lines, NDJSON, first line not archived, run or '', life of the stream (ms), wake-ups at most → last line
+ */
 const appendScript = script(`
-local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local last = 0
-if newest then last = tonumber(string.match(newest[1], '^%d+')) + tonumber(newest[2][2]) - 1 end
-local first = tonumber(ARGV[1])
+local isNew = redis.call('EXISTS', KEYS[1]) == 0
+local group = not isNew and redis.call('XINFO', 'GROUPS', KEYS[1])[1]
+local function lineOf(id) return tonumber(string.match(id, '^%d+')) end
+local first, last = tonumber(ARGV[1]), 0
+if group then
+  last = lineOf(group[8])
+elseif not isNew then
+  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  if newest then last = lineOf(newest[1]) + tonumber(newest[2][2]) - 1 end
+end
 if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'r', ARGV[5]) end
 if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then return last end
 redis.call('XADD', KEYS[1], ARGV[1] .. '-0', 'n', ARGV[2], 'd', ARGV[3])
-if not newest then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
-return first + ARGV[2] - 1
+last = first + ARGV[2] - 1
+if group then
+  redis.call('XGROUP', 'SETID', KEYS[1], 'last', last .. '-0')
+else
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'last', last .. '-0')
+end
+if isNew then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
+return last
 `);
 
 export interface Appending extends LogChunk {

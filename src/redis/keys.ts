@@ -97,7 +97,7 @@ export const keys = {
   idempotency: (tokenId: string, key: string): string => own(`idem:${tokenId}:${createHash('sha256').update(key).digest('hex')}`),
   /** Pub/sub channel: ids of runs to cancel, for workers. */
   cancelChannel: own('cancel'),
-  /** Stream, limits.logStreamTtlMsAfterEnd after the end: one attempt's log, entries `<first line>-0` with fields `n`, `d`. */
+  /** Stream, limits.logStreamTtlMsAfterEnd after the end: one attempt's log, entries `<first line>-0` with fields `n`, `d`; the place of its group `last` is the last line. */
   log: (run: string, attempt: number, claim: string): string => `{${shardOf(run)}}:b:log:${run}:${attempt}-${claim}`,
   /** Stream, limits.wakeEntriesMax: ids of runs whose log grew, of one shard. */
   wake: (shard: string): string => `{${shard}}:b:wake`,

@@ -275,6 +275,23 @@ describe('a log', () => {
     expect(await sealLog(connection, store, { ...log, attempt: 2 })).toMatchObject({ lines: 0, bytes: 0, sha256: sha256('') });
   });
 
+  it('goes on where a builder before had it, and where all that Redis had is in the archive', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const key = keys.log(log.run, 1, 'c');
+    const append = (firstLine: number, lines: number, firstUnarchived = 1) =>
+      appendChunk(connection, log, { firstLine, lines, ndjson: Buffer.from('{}\n'.repeat(lines)), firstUnarchived });
+    await connection.xadd(key, '1-0', 'n', '2', 'd', '{}\n{}\n');
+    expect(await append(2, 1)).toBe(2);
+    expect(await append(4, 1)).toBe(2);
+    expect(await append(3, 3)).toBe(5);
+    expect(await append(5, 1)).toBe(5);
+    await connection.xtrim(key, 'MAXLEN', 0);
+    expect(await append(7, 1)).toBe(5);
+    expect(await append(6, 1)).toBe(6);
+    expect(await append(9, 1, 9)).toBe(9);
+    expect((await connection.xrange(key, '-', '+')).map(([id]) => id)).toEqual(['6-0', '9-0']);
+  });
+
   it('appended twice is there once', async () => {
     const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
     const chunk = { firstLine: 1, lines: 1, ndjson: Buffer.from('{"line":1,"atMs":0,"source":"stdout","text":"once"}\n') };
