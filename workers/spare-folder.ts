@@ -45,7 +45,7 @@ export async function renewScriptsPart(path: string): Promise<SpareFolder> {
   if (areFolders && holdsOnly(home, [SCRIPT_NAME]) && holdsOnly(tmp, [])) {
     unlinkSync(scriptPath);
     // Through the pool: a file system that tells its disk of each block it frees waits for the disk.
-    await Promise.all([rmdir(home), rmdir(tmp)]);
+    for (const folder of [home, tmp]) await rmdir(folder);
   } else for (const folder of [home, tmp]) await removeTree(folder);
   return withScriptsPart(path);
 }

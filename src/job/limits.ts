@@ -255,6 +255,8 @@ export const limits = {
   slotReadyMsMax: 10 * SECOND,
   /** Rooms that are given up one after the other, since the machine mounts all the time, before a run goes without one. */
   staleSlotsMax: 3,
+  /** For so long none is tried then. */
+  roomsRestMs: 10 * SECOND,
   /** A sandbox's init that has not ended everything so long after it was told to is ended with everything in it. */
   initAnswerMsMax: 10 * SECOND,
   /** Without namespaces: what cannot be killed within this time (it sleeps in the kernel, or belongs to another user) is a fault. */
@@ -293,7 +295,7 @@ export const limits = {
   removePathBytesMax: 3 * KIB,
   /** A script that seems silent is looked at once more after so long: output may wait in the pipe when the worker itself was stopped. */
   silenceAgainMs: 250,
-  /** How much nicer scripts, and the slots that start them, are than their worker, so that heartbeat and locks come first. */
+  /** How much nicer scripts are than their worker, so that heartbeat and locks come first. */
   scriptNice: 5,
   /** A control group whose last process has just ended cannot be removed at once. */
   cgroupRemoveMsMax: 5 * SECOND,

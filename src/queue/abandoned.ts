@@ -40,8 +40,9 @@ for _, queue in ipairs(queues) do
 end
 local busy = {}
 -- Most are not at work: one question for all, though Lua unpacks no more than some thousands at a time.
-for first = 1, #names, ARGV[4] do
-  local last = math.min(first + ARGV[4] - 1, #names)
+local atOnce = tonumber(ARGV[4])
+for first = 1, #names, atOnce do
+  local last = math.min(first + atOnce - 1, #names)
   if redis.call('EXISTS', unpack(names, first, last)) > 0 then
     for i = first, last, 2 do
       if redis.call('EXISTS', names[i], names[i + 1]) > 0 then table.insert(busy, queues[(i + 1) / 2]) end

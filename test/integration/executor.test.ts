@@ -26,7 +26,7 @@ describeUnder(executors, 'Under %s', (_name, execute) => {
     });
   });
 
-  test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGINT', 'SIGUSR1'])(
+  test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGINT', 'SIGFPE', 'SIGUSR1'])(
     'a script that ends itself by %s is told from an exit code',
     async (signal) => {
       expect(await run(execute, `kill -${signal.slice(3)} $$`)).toMatchObject({ exitCode: null, signal, ended: 'exited', killed: [] });

@@ -2,7 +2,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { createExecutor } from '../../workers/executor.ts';
@@ -88,6 +88,18 @@ describeUnder(
       expect(existsSync('/tmp/there')).toBe(false);
     });
 
+    test('what is hidden may lie in a folder for temporary files, of which each run has its own', async () => {
+      const hidden = ['/tmp', '/var/tmp'].map((at) => mkdtempSync(`${at}/builder-test-`));
+      for (const folder of hidden) mkdirSync(`${folder}/sub/file`, { recursive: true });
+      try {
+        const hide = [runsFolder(), ...hidden, `${hidden[0]}/sub`];
+        const told = await run(execute, `ls ${hidden.map((folder) => `${folder}/sub`).join(' ')} 2>/dev/null || echo gone`, { hide });
+        expect(told).toMatchObject({ stdout: 'gone\n', exitCode: 0 });
+      } finally {
+        for (const folder of hidden) rmSync(folder, { recursive: true });
+      }
+    });
+
     test('nothing of one run is there for the next, in memory neither', async () => {
       const leave = 'touch /dev/shm/left /tmp/left /var/tmp/left; ipcmk --queue >/dev/null; echo done';
       const look = 'ls /dev/shm /tmp /var/tmp | grep left || :; ipcs --queues | grep -c 0x || :';
@@ -154,6 +166,23 @@ test('a wrapper that fails spoils no later run', async () => {
     ['one\n', 0],
     ['two\n', 0],
   ]);
+});
+
+test('a signal that comes while a slot is given its run breaks nothing', async () => {
+  const execute = createExecutor(noSandbox(createSlots()));
+  const children = (): string[] => readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean);
+  const before = new Set(children());
+  await run(execute, 'true');
+  const [slot] = children().filter((pid) => !before.has(pid));
+  const env = { PATH: '/usr/bin:/bin', LONG: 'x'.repeat(100_000), LONGER: 'y'.repeat(100_000) };
+  for (let count = 0; count < 20; count += 1) {
+    const running = run(execute, 'echo "$LONG" | wc -c', { env });
+    for (let signals = 0; signals < 20; signals += 1) {
+      process.kill(Number(slot), 'SIGCHLD');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await running).toMatchObject({ stdout: '100001\n', exitCode: 0 });
+  }
 });
 
 test('init is strict in both its halves, though it does not say so', () => {

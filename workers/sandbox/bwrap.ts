@@ -1,5 +1,6 @@
 /** The sandbox `bwrap`: namespaces for mounts, PIDs, IPC and the host's name; the host read-only, other runs out of sight. */
 import { realpathSync } from 'node:fs';
+import { limits } from '../../src/job/limits.ts';
 import { INIT_WORDS, startUnderInit } from './init-run.ts';
 import { type Mount, viewOf } from './run-view.ts';
 import type { Launch, Sandbox } from './sandbox.ts';
@@ -53,15 +54,20 @@ export function bwrapRooms(program: string, runs: string): Sandbox | null {
     words: [...[clone, unshare, mount, capset, setsid, exitGroup, mkdirat, kept].map(String), place],
   });
   const each = bwrapSandbox(program, createSlots());
+  /** Of `performance.now()`. */
+  let restsUntilMs = 0;
   return {
     name: 'bwrap',
     start: (launch) => {
       // A control group is entered through a descriptor of the worker's, which nobody in a room can open without root.
-      if (launch.enter.length > 0) return each.start(launch);
+      if (launch.enter.length > 0 || performance.now() < restsUntilMs) return each.start(launch);
       const view = viewOf({ ...launch, hide: [...launch.hide, place] });
       const words = [launch.network, ...view.flatMap(wordsOf)];
       // A machine that mounts all the time leaves no room for long.
-      return startUnderInit(slots, { sandbox: 'bwrap', words, isSealed: true }, launch, () => each.start(launch));
+      return startUnderInit(slots, { sandbox: 'bwrap', words, isSealed: true }, launch, () => {
+        restsUntilMs = performance.now() + limits.roomsRestMs;
+        return each.start(launch);
+      });
     },
   };
 }

@@ -4,7 +4,7 @@ import { limits } from '../../src/job/limits.ts';
 import type { Killed } from '../../src/job/run.ts';
 import { BuilderError } from '../../src/service/errors.ts';
 import { type Launch, type LeaderEnd, leaderEndOf, SandboxEnded, type SandboxName, type StartedScript } from './sandbox.ts';
-import type { Slot, Slots } from './slots.ts';
+import { priorityOfScripts, type Slot, type Slots } from './slots.ts';
 import { callsOfStarting } from './system-calls.ts';
 
 /** What slot and init have told so far. */
@@ -108,7 +108,17 @@ function initFields(launch: Launch): (string | number)[] {
   const bounds = [killedListedMax, killedCommandCharsMax * 4, leftoverPollMs, leftoverPollMsMax, sweepMsMax];
   const loopback = launch.network === 'none' ? 1 : 0;
   const environment = Object.entries(launch.env).map(([name, value]) => `${name}=${value}`);
-  return [loopback, launch.enter.length, callsOfStarting(), ...bounds, launch.folder, launch.argv.length, ...launch.argv, ...environment];
+  return [
+    loopback,
+    launch.enter.length,
+    callsOfStarting(),
+    priorityOfScripts(),
+    ...bounds,
+    launch.folder,
+    launch.argv.length,
+    ...launch.argv,
+    ...environment,
+  ];
 }
 
 function frame(fields: (string | number)[]): Buffer {

@@ -16,7 +16,7 @@ package Init;
 our ($control, $out, $err, @groups, %output);
 # Numbers of system calls on this machine; of fork with what it is given.
 our ($prctl, $dup3, $execve, $openat, $write, $close, $pipe2, @fork);
-our ($killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $loopback);
+our ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $loopback);
 # $program and what follows it as execve(2) takes them.
 our (@argv, @environment, $program, $argv, $environment);
 # $said are the lines of this, told before the next wait: the end of a script of which nothing is left is one message.
@@ -51,13 +51,15 @@ if (!caller) {
 sub prepare {
   ($prctl, $dup3, $execve, $openat, $write, $close, $pipe2, @fork) = map { $_ + 0 } split ' ', $_[0];
   $SIG{CHLD} = sub { $due = 1 };
+  # Perl ignores it, but for what it executes itself.
+  $SIG{FPE} = 'DEFAULT';
 }
 
 # In the slot where PID 1 is a part of that: before it is made.
 sub take_launch {
   my ($outputs, $argc);
   ($control, $outputs, $loopback, undef, undef, @environment) = @_;
-  ($killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $argc) = splice @environment, 0, 7;
+  ($nice, $killed_max, $command_bytes_max, $poll_ms, $poll_ms_max, $kill_ms_max, $folder, $argc) = splice @environment, 0, 8;
   ($out, $err, @groups) = @$outputs;
   @argv = splice @environment, 0, $argc;
   pop @environment;    # what follows the last NUL
@@ -85,8 +87,7 @@ sub tend {
   my $left = 1;
   until (defined $status or $killing) {
     # What was slept over of an orphan is a zombie for so long.
-    my $over = wait_for($due ? 0 : $pidfd >= 0 ? 5 : 0.25, $pidfd);
-    $due = 0;
+    my $over = wait_for($pidfd >= 0 ? 5 : 0.25, $pidfd);
     $left = reap();
     # A tracer of the leader has its end first, and until that lets go of it this would be told again and again.
     if ($over) {
@@ -112,12 +113,18 @@ sub set_dumpable {
 sub read_launch {
   my ($from) = @_;
   my $text = '';
-  until ($text =~ /\n/) { sysread($from, $text, 1, length $text) or exit 1 }
+  until ($text =~ /\n/) { read_on($from, $text, 1) }
   # Letters may have come too late for the run before.
   my ($bytes) = $text =~ /(\d+)\n/;
   $text = '';
-  while (length $text < $bytes) { sysread($from, $text, $bytes - length $text, length $text) or exit 1 }
+  while (length $text < $bytes) { read_on($from, $text, $bytes - length $text) }
   return split /\0/, $text, -1;
+}
+
+# Appends to its second argument; a signal may come first.
+sub read_on {
+  my $got = sysread $_[0], $_[1], $_[2], length $_[1];
+  exit 1 unless $got or !defined $got and $! == 4;
 }
 
 sub start_script {
@@ -126,7 +133,8 @@ sub start_script {
   setpgrp 0, 0;
   chdir $folder or fail_script("cannot enter $folder: $!", 126);
   syscall($dup3, $out, 1, 0) > 0 and syscall($dup3, $err, 2, 0) > 0 or exit 126;
-  # Where memory runs out the script is the first to die.
+  # The worker comes first: for the processor, and where memory runs out the script is the first to die.
+  setpriority 0, 0, $nice;
   my $file = syscall $openat, -100, $score, 1, 0;
   syscall $write, $file, $score_value, 4 if $file >= 0;
   for (@groups) { syscall($write, $_, my $self = '0', 1) == 1 or fail_script("cannot enter the run's control group: $!", 126) }
@@ -143,7 +151,9 @@ sub wait_for {
   my $ready = '';
   vec($ready, fileno $control, 1) = 1;
   vec($ready, $end, 1) = 1 if $end >= 0;
-  return 0 if select($ready, undef, undef, $seconds) <= 0;
+  my $found = select $ready, undef, undef, $due ? 0 : $seconds;
+  $due = 0;
+  return 0 if $found <= 0;
   hear() if vec($ready, fileno $control, 1);
   return $end >= 0 && vec($ready, $end, 1);
 }
@@ -254,8 +264,7 @@ sub settle {
     $held = grep { holds_output($_->{pid}) } @left;
     return unless @left and ($held or $terminated);
     return if $killing;
-    wait_for($due ? 0 : $poll / 1000, -1);
-    $due = 0;
+    wait_for($poll / 1000, -1);
     reap();
     $poll = $poll * 1.5 < $poll_ms_max ? $poll * 1.5 : $poll_ms_max;
   }

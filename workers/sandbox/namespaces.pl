@@ -10,7 +10,7 @@ use strict;
 
 my ($NEWNS, $NEWUTS, $NEWIPC, $NEWUSER, $NEWPID, $NEWNET) = (0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000);
 my ($RDONLY, $NOSUID, $NODEV, $NOEXEC, $REMOUNT, $BIND, $REC, $PRIVATE) = (1, 2, 4, 8, 32, 4096, 16384, 262144);
-my ($O_PATH, $AT_FDCWD, $MSG_PEEK, $EINVAL, $SIGKILL, $SIGCHLD) = (010000000, -100, 2, 22, 9, 17);
+my ($O_PATH, $AT_FDCWD, $MSG_PEEK, $EEXIST, $EINVAL, $SIGKILL, $SIGCHLD) = (010000000, -100, 2, 17, 22, 9, 17);
 my ($PR_SET_PDEATHSIG, $PR_CAPBSET_DROP, $CAPABILITY_VERSION) = (1, 24, 0x20080522);
 # Of /proc, where a part of the host's state could be written.
 my @HOSTS = qw(sys fs sysrq-trigger irq bus);
@@ -82,6 +82,7 @@ sub plan {
       # What is bound may be covered by then.
       push @sources, $source_of{$from} = [pack 'Z*', $from] unless $source_of{$from};
       push @{ $source_of{$from} }, plan_mount($at, '', '', $BIND);
+      $made{$at} = 1;
     }
     elsif ($kind eq 'tmpfs') {
       plan_mount($at, 'tmpfs', 'tmpfs', $NOSUID | $NODEV, 'mode=0755');
@@ -109,7 +110,7 @@ sub plan_mount {
   return $steps[-1][1];
 }
 
-# Those that are not there since an empty folder covers them.
+# Those that may not be there, since another folder covers them.
 sub plan_folders {
   my ($at, $made) = @_;
   my @missing;
@@ -126,7 +127,7 @@ sub plan_folders {
 }
 
 sub take_steps {
-  for my $step (@steps) { syscall($step->[0], @{ $step->[1] }) == 0 or die "cannot $step->[2]: $!\n" }
+  for my $step (@steps) { syscall($step->[0], @{ $step->[1] }) == 0 or $step->[0] == $mkdirat and $! == $EEXIST or die "cannot $step->[2]: $!\n" }
 }
 
 # As fork, with new namespaces for the child, which is PID 1 in them. clone(2) itself, since perl has no other way to name them.

@@ -11,16 +11,19 @@ export type Mount = { kind: 'bind'; from: string; at: string } | { kind: 'tmpfs'
 const realpath = realpathSync.native;
 
 /** Folders for everybody's temporary files: each run sees its own there. */
-const SHARED_TMP = ['/tmp', '/var/tmp'];
+function sharedTmp(): string[] {
+  return [...new Set(['/tmp', '/var/tmp'].filter((path) => existsSync(path)).map((path) => realpath(path)))];
+}
 
 /** What lies over the host, all of it read-only. Synchronous: each path costs less than its way through the thread pool. */
 export function viewOf(launch: Pick<Launch, 'folder' | 'tmp' | 'hide'>): Mount[] {
   const [folder, tmp] = [realpath(launch.folder), realpath(launch.tmp)];
-  const hidden = existing(launch.hide);
+  const shared = sharedTmp();
+  const hidden = existing(launch.hide, shared);
   const files = new Set(hidden.filter((path) => !statSync(path).isDirectory()));
   const mounts: Mount[] = [];
   // Where the run's own folders lie below, a bind would fill its TMPDIR with the folders on the way to them.
-  for (const at of SHARED_TMP.filter((path) => existsSync(path))) {
+  for (const at of shared) {
     mounts.push(isBelow(folder, at) || isBelow(tmp, at) ? { kind: 'tmpfs', at } : { kind: 'bind', from: tmp, at });
   }
   for (const at of hidden) mounts.push({ kind: files.has(at) ? 'mask' : 'tmpfs', at });
@@ -30,11 +33,11 @@ export function viewOf(launch: Pick<Launch, 'folder' | 'tmp' | 'hide'>): Mount[]
 }
 
 /** The root folder and those that are gone cannot be hidden; what lies below another is hidden with it. */
-function existing(paths: readonly string[]): string[] {
+function existing(paths: readonly string[], sharedTmp: readonly string[]): string[] {
   const found = paths.map(placeOf);
-  const distinct = [...new Set(found)].filter((path) => path !== '/' && !SHARED_TMP.includes(path));
+  const distinct = [...new Set(found)].filter((path) => path !== '/' && !sharedTmp.includes(path));
   // What lies in a shared folder for temporary files is out of sight with it; a file there would be made anew in the run's own.
-  const shown = distinct.filter((path) => !SHARED_TMP.some((shared) => isBelow(path, shared) && !statSync(path).isDirectory()));
+  const shown = distinct.filter((path) => !sharedTmp.some((shared) => isBelow(path, shared) && !statSync(path).isDirectory()));
   return shown.filter((path) => !distinct.some((other) => other !== path && isBelow(path, other)));
 }
 

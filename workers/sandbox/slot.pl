@@ -2,7 +2,7 @@
 # the worker needs. Without a wrapper it is the run's init itself, the parent that every orphan comes to.
 #
 # perl slot.pl INIT CALLS NICE [NAMESPACES WORD…], with the worker's socket as descriptor 3: init's program, the numbers of the system calls that it makes
-# (prepare), how much nicer than the worker this is, with all that it starts; in a room the program that makes the namespaces of runs there, what that is
+# (prepare), how nice this is; in a room the program that makes the namespaces of runs there, what that is
 # to know, and its descriptor 4.
 # To the worker first: "pipes PID OUT ERR", this process and its descriptors of two pipes for the output of the next script, which the worker opens for reading.
 # From the worker: a line "BYTES" and so many bytes of fields, each ended by NUL: the worker's descriptors of control groups, after their
@@ -22,8 +22,7 @@ my ($F_SETFL, $O_WRONLY, $O_NONBLOCK, $O_CLOEXEC, $AT_FDCWD) = (4, 1, 04000, 020
 my @IGNORED = qw(INT TERM HUP PIPE);
 
 my $owner = getppid;
-# The worker comes first: with the scripts whoever starts them makes way.
-setpriority 0, 0, getpriority(0, 0) + $nice;
+setpriority 0, 0, $nice;
 close_inherited();
 # What a terminal sends to everybody is for the worker to hear.
 $SIG{$_} = 'IGNORE' for @IGNORED;
@@ -122,6 +121,8 @@ sub run_here {
 # PID 1 of the run, or what starts it, is a process of its own in a group of its own.
 sub run_apart {
   my ($outputs, $fork, $become) = @_;
+  # Words too late for the run before.
+  sysread $complaints, my $late, 65536;
   my $pid = $fork->() // return "cannot make the process of a run: $!";
   if ($pid == 0) {
     $SIG{$_} = 'DEFAULT' for @IGNORED;
@@ -151,7 +152,8 @@ sub become_wrapper {
 # The worker closes the socket once it has read that; it would not read on where it had found it closed.
 sub be_stale {
   say_to_worker('stale');
-  1 while sysread $control, my $lost, 65536;
+  my $got;
+  do { $got = sysread $control, my $lost, 65536 } while $got or !defined $got and $! == 4;
   exit 0;
 }
 

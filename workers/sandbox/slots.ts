@@ -1,6 +1,7 @@
 /** The processes that start sandboxes: each runs slot.pl, serves one run at a time, and stays for the next. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants as fs, openSync } from 'node:fs';
+import { constants, getPriority } from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { limits } from '../../src/job/limits.ts';
@@ -99,10 +100,18 @@ interface SlotEvents {
   onEnd(slot: Slot, lastWords: string): void;
 }
 
-/** node:child_process and not execa, which would have to be told to do nothing. */
+/** As setpriority(2) takes it. */
+export function priorityOfScripts(): number {
+  return Math.min(getPriority() + limits.scriptNice, constants.priority.PRIORITY_LOW);
+}
+
+/**
+ * In a room a slot makes way as its scripts do: another process ends them. A slot that is init itself must come before what it ends.
+ * node:child_process and not execa, which would have to be told to do nothing.
+ */
 function spawnSlot(room: Room | null): ChildProcess {
   const words = room === null ? [] : [NAMESPACES, ...room.words];
-  const program = [PERL, PROGRAM, INIT, callsOfStarting(), String(limits.scriptNice), ...words];
+  const program = [PERL, PROGRAM, INIT, callsOfStarting(), String(room === null ? getPriority() : priorityOfScripts()), ...words];
   const [command = '', ...args] = [...(room?.command ?? []), ...program];
   const mounts = room === null ? [] : [openMounts()];
   const child = spawn(command, args, {
@@ -202,7 +211,7 @@ function noRoom(): BuilderError {
 /** Through /proc each end of a pipe is opened with flags of its own. False where the process has just ended. */
 function openPipes(slot: Slot, line: string): boolean {
   const [, pid, out, err] = line.split(' ');
-  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  const flags = fs.O_RDONLY | fs.O_NONBLOCK;
   try {
     slot.stdout = openSync(`/proc/${pid}/fd/${out}`, flags);
   } catch {
