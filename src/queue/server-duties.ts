@@ -99,6 +99,7 @@ function oneAtATime<A extends unknown[]>(duty: string, queues: Queues, work: (..
 function every(intervalMs: number, duty: string, queues: Queues, work: () => Promise<void>): { close(): Promise<void> } {
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  /** When it last went well, or was told of. */
   let wellAtMs = performance.now();
   const round = async (): Promise<void> => {
     try {
