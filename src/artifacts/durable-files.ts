@@ -11,6 +11,7 @@ import { makeFolder } from '../service/make-folder.ts';
 import { createDurableFolders } from './durable-folders.ts';
 import { createDurableNames, type FoundFile } from './durable-names.ts';
 import { createFolderSync } from './folder-sync.ts';
+import { createWritingTogether } from './writing-together.ts';
 
 export interface DurableFiles {
   /**
@@ -47,7 +48,9 @@ const TEMPORARY = /^(file|probe)-[0-9a-f-]{36}$/;
 export async function openDurableFiles(root: string): Promise<DurableFiles> {
   const incoming = join(root, INCOMING);
   const syncFolder = createFolderSync();
-  const { make, makeDurable, ensure, ensureAll, forget, forgetOne } = createDurableFolders(root, syncFolder);
+  const folders = createDurableFolders(root, syncFolder);
+  const { make, makeDurable, ensure, ensureAll, forget, forgetOne } = folders;
+  const writeTogether = createWritingTogether(folders);
   const names = createDurableNames();
   const guard = <T>(work: Promise<T>): Promise<T> => guarded(root, work);
   const syncNames = async (folder: string, later: Unsettled | undefined): Promise<void> => {
@@ -72,29 +75,30 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
     // Side by side, so that the system can make all names durable at once.
     await guard(Promise.all([makeDurable(folder), syncNames(folder, later)]));
   };
-  const withTemporary = async (work: (temporary: string) => Promise<void>): Promise<void> => {
-    const temporary = join(incoming, `file-${randomUUID()}`);
-    try {
-      await work(temporary);
-    } catch (cause) {
-      await rm(temporary, { force: true }).catch(() => undefined);
-      throw cause;
-    }
+  /** False where it has to be written alone. */
+  const writeSmall = async (key: string, content: Content, later: Unsettled | undefined): Promise<boolean> => {
+    if (!Buffer.isBuffer(content) || content.length > limits.togetherBytesMax) return false;
+    const target = join(root, key);
+    if (!(await writeTogether({ temporary: newTemporary(incoming), target, content, withName: later === undefined }))) return false;
+    if (later !== undefined) await syncNames(dirname(target), later);
+    return true;
   };
   await makeFolder(root, 0o700);
   await ensure(incoming);
   return {
-    write: (key, content, later) =>
-      withTemporary(async (temporary) => {
+    write: async (key, content, later) => {
+      if (await writeSmall(key, content, later)) return;
+      await withTemporary(incoming, async (temporary) => {
         const target = join(root, key);
         // Before any folder: where the store is gone, a disk that is not mounted, none is made in its place.
         const file = await openNew(temporary, content, guard);
         const [filled, made] = await Promise.allSettled([file.fillAndClose(), guard(make(dirname(target)))]);
         for (const done of [filled, made]) if (done.status === 'rejected') throw done.reason;
         await name(temporary, target, later);
-      }),
+      });
+    },
     writeUnnamed: (fill, later) =>
-      withTemporary(async (temporary) => {
+      withTemporary(incoming, async (temporary) => {
         const file = await guard(open(temporary, 'wx'));
         const key = await fillAndClose(file, fill, guard);
         if (key === null) return guard(unlink(temporary));
@@ -131,6 +135,20 @@ export async function openDurableFiles(root: string): Promise<DurableFiles> {
     probe: () => guard(probe(join(incoming, `probe-${randomUUID()}`))),
     sweep: (nowMs) => guard(sweepFolder(incoming, nowMs - limits.storeLeftoverMs)),
   };
+}
+
+function newTemporary(incoming: string): string {
+  return join(incoming, `file-${randomUUID()}`);
+}
+
+async function withTemporary(incoming: string, work: (temporary: string) => Promise<void>): Promise<void> {
+  const temporary = newTemporary(incoming);
+  try {
+    await work(temporary);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw cause;
+  }
 }
 
 /** Rejects with `store-full` or `store-unavailable` where the work fails for a reason of the file system. */

@@ -8,6 +8,10 @@ export interface DurableFolders {
   make(folder: string): Promise<void>;
   /** Of a folder that is there, and of those above it that are not known. */
   makeDurable(folder: string): Promise<unknown>;
+  /** Those down to a folder that are not known to be durable, the topmost first, and whether what they lie in is. */
+  unknown(folder: string): { unknown: string[]; above: Promise<boolean> };
+  /** They are there durably. */
+  know(folders: readonly string[]): void;
   /** Both. */
   ensure(folder: string): Promise<void>;
   /** Of many in one folder, which is synced once. */
@@ -42,6 +46,20 @@ export function createDurableFolders(root: string, syncFolder: SyncFolder): Dura
     durable.catch(() => known.delete(folder));
     return durable;
   };
+  const know = (folders: readonly string[]): void => {
+    if (known.size + folders.length > KNOWN_FOLDERS_MAX) forget();
+    for (const folder of folders) known.set(folder, Promise.resolve());
+  };
+  const unknown = (folder: string): { unknown: string[]; above: Promise<boolean> } => {
+    const found: string[] = [];
+    let at = folder;
+    for (; !known.has(at); at = dirname(at)) found.unshift(at);
+    const above = (known.get(at) as Promise<unknown>).then(
+      () => true,
+      () => false,
+    );
+    return { unknown: found, above };
+  };
   const ensure = async (folder: string): Promise<void> => {
     await make(folder);
     await makeDurable(folder);
@@ -49,6 +67,8 @@ export function createDurableFolders(root: string, syncFolder: SyncFolder): Dura
   return {
     make,
     makeDurable,
+    unknown,
+    know,
     ensure,
     ensureAll: async (parent, names) => {
       await ensure(parent);
@@ -56,7 +76,7 @@ export function createDurableFolders(root: string, syncFolder: SyncFolder): Dura
       for (const name of names) if (!there.has(name)) await mkdir(join(parent, name), { recursive: true });
       // Whoever made those that are there may not have come so far.
       await syncFolder(parent);
-      for (const name of names) known.set(join(parent, name), Promise.resolve());
+      know(names.map((name) => join(parent, name)));
     },
     forget,
     forgetOne: (folder) => void known.delete(folder),

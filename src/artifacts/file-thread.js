@@ -3,7 +3,7 @@
  * A thread for the work on a run's files that is all reading, hashing and writing: file-threads.ts starts it and asks. Each call of the system is
  * made at once, but for those that wait for the disk; a program's own thread would send each to another and wait for the answer, which takes longer
  * than the call. In JavaScript, since Node starts a thread from a file as it is, also for tests that run the sources.
- * @import { Answer, Copied, CopyRequest, PutFile, PutRequest, Request } from './file-threads.ts'
+ * @import { Answer, Copied, CopyRequest, PutFile, PutRequest, Request, Stoppable, WriteRequest } from './file-threads.ts'
  */
 import { createHash, hash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
@@ -20,9 +20,12 @@ const SYNC_BYTES = 8 * 1024 * 1024;
 
 /** Of this thread: more would only wait in Node's own pool of four, before whatever else the program reads and writes. */
 const SYNCS_AT_ONCE = 2;
+/** A disk that takes longer for one gains by several at once; asking the pool costs a tenth of it. */
+const SLOW_SYNC_MS = 1;
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 const sync = promisify(fs.fdatasync);
+const syncFolder = promisify(fs.fsync);
 
 let syncing = 0;
 /** Those that wait for their turn. @type {(() => void)[]} */
@@ -32,11 +35,20 @@ let putting = Promise.resolve();
 
 parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
   /** @type {Answer} */
-  const answer = 'paths' in request ? { files: await putInTurn(request) } : await copy(request);
+  const answer = await answerTo(request);
   parentPort?.postMessage({ id, answer });
 });
 
-/** @param {PutRequest & Request} request */
+/**
+ * @param {Request} request
+ * @returns {Promise<Answer>}
+ */
+async function answerTo(request) {
+  if ('writes' in request) return { written: await writeAllDurably(request.writes) };
+  return 'paths' in request ? { files: await putInTurn(request) } : copy(request);
+}
+
+/** @param {PutRequest & Stoppable} request */
 function putInTurn(request) {
   const put = putting.then(() => putFiles(request));
   putting = put.catch(() => undefined);
@@ -45,7 +57,7 @@ function putInTurn(request) {
 
 /**
  * Null for what is not as usual, and is left to others: no small regular file, or no store that takes it.
- * @param {PutRequest & Request} request
+ * @param {PutRequest & Stoppable} request
  * @returns {Promise<(PutFile | null)[]>}
  */
 function putFiles(request) {
@@ -60,7 +72,7 @@ function putFiles(request) {
 
 /**
  * @param {string} path
- * @param {PutRequest & Request} request
+ * @param {PutRequest & Stoppable} request
  * @returns {PutFile | Written | null}
  */
 function putFile(path, { blobs, incoming, bytesMax, stop }) {
@@ -85,7 +97,7 @@ function putFile(path, { blobs, incoming, bytesMax, stop }) {
 /**
  * Whole and synced, then under its name; the name is not durable yet. Nothing stays after a failure.
  * @param {Written} written
- * @param {Request} request
+ * @param {Stoppable} request
  * @returns {Promise<PutFile | null>}
  */
 async function name({ bytes, mode, sha256, target, temporary, file }, { stop }) {
@@ -176,7 +188,7 @@ function writeAll(file, content, from) {
 }
 
 /**
- * @param {CopyRequest & Request} request
+ * @param {CopyRequest & Stoppable} request
  * @returns {Promise<Copied>}
  */
 async function copy({ source, target, bytes, stop }) {
@@ -212,5 +224,73 @@ async function copy({ source, target, bytes, stop }) {
     await early.catch(() => undefined);
     const { code, message } = /** @type {NodeJS.ErrnoException} */ (cause);
     return { failed: at, code, message };
+  }
+}
+
+/**
+ * Each file durable before it has its name, and each folder synced once for all of them.
+ * @param {readonly WriteRequest[]} writes
+ * @returns {Promise<boolean[]>}
+ */
+async function writeAllDurably(writes) {
+  const files = writes.map(({ temporary, content }) => orNull(() => write(temporary, Buffer.from(content.buffer))));
+  const synced = await syncEach(files, fs.fdatasyncSync, sync);
+  const named = writes.map((one, index) => synced[index] === true && orNull(() => place(one)) !== null);
+  const folders = [...new Set(writes.flatMap((one, index) => (named[index] ? one.sync : [])))];
+  const opened = folders.map((folder) => orNull(() => fs.openSync(folder, 'r')));
+  const durable = await syncEach(opened, fs.fsyncSync, syncFolder);
+  const lost = new Set(folders.filter((_, index) => !durable[index]));
+  for (const [index, { temporary }] of writes.entries()) if (!named[index] && files[index] !== null) remove(temporary);
+  return writes.map((one, index) => named[index] === true && !one.sync.some((folder) => lost.has(folder)));
+}
+
+/** @param {WriteRequest} request */
+function place({ temporary, target, make }) {
+  for (const folder of make) makeFolder(folder);
+  fs.renameSync(temporary, target);
+}
+
+/** @param {string} folder */
+function makeFolder(folder) {
+  try {
+    fs.mkdirSync(folder);
+  } catch (cause) {
+    if (/** @type {NodeJS.ErrnoException} */ (cause).code !== 'EEXIST') throw cause;
+  }
+}
+
+/**
+ * Syncs and closes what is open. A disk that takes its time is asked for several at once by the pool, which takes longer than one that does not.
+ * @param {readonly (number | null)[]} files
+ * @param {(file: number) => void} now
+ * @param {(file: number) => Promise<void>} later
+ * @returns {Promise<boolean[]>}
+ */
+async function syncEach(files, now, later) {
+  let isSlow = false;
+  /** @param {number} file */
+  const syncOne = (file) => {
+    if (isSlow) return later(file);
+    const beganAtMs = performance.now();
+    now(file);
+    isSlow = performance.now() - beganAtMs > SLOW_SYNC_MS;
+    return undefined;
+  };
+  const done = await Promise.allSettled(files.map(async (file) => (file === null ? Promise.reject() : syncOne(file))));
+  for (const file of files) if (file !== null) orNull(() => fs.closeSync(file));
+  return done.map(({ status }) => status === 'fulfilled');
+}
+
+/**
+ * Null where it throws.
+ * @template T
+ * @param {() => T} work
+ * @returns {T | null}
+ */
+function orNull(work) {
+  try {
+    return work();
+  } catch {
+    return null;
   }
 }

@@ -33,9 +33,24 @@ export interface CopyRequest {
 /** `sha256` is of what was written. `failed` tells which of the two files the system's error is of. */
 export type Copied = { copied: number; sha256: string } | { failed: 'source' | 'target'; code: string | undefined; message: string };
 
+/** A small file in memory that is to be at `target`, whole and durable; by then it is at `temporary`. */
+export interface WriteRequest {
+  temporary: string;
+  target: string;
+  /** Folders that may have to be made, each behind the one that it lies in. */
+  make: readonly string[];
+  /** Folders whose names are to be durable too. */
+  sync: readonly string[];
+  content: Uint8Array<ArrayBuffer>;
+}
+
 /** `stop`: shared with the thread; it ends its work early once there is something else than 0. */
-export type Request = (PutRequest | CopyRequest) & { stop: Int32Array };
-export type Answer = { files: (PutFile | null)[] } | Copied;
+export interface Stoppable {
+  stop: Int32Array;
+}
+
+export type Request = ((PutRequest | CopyRequest) & Stoppable) | { writes: readonly WriteRequest[] };
+export type Answer = { files: (PutFile | null)[] } | Copied | { written: boolean[] };
 
 /**
  * Null where no thread can be had, for a machine may allow no more of them, or where it ended: then nothing has been done, or a part. Both
@@ -46,11 +61,15 @@ export interface FileThreads {
   put(request: PutRequest, signal?: AbortSignal): Promise<(PutFile | null)[] | null>;
   /** Nothing reads or writes either file any more when it settles. */
   copy(request: CopyRequest, signal?: AbortSignal): Promise<Copied | null>;
+  /** Of each whether it is done; where it is not, nothing stays but folders, and its target may have its name or not. Null as well while the first thread starts. */
+  write(writes: readonly WriteRequest[]): Promise<boolean[] | null>;
 }
 
 interface Thread {
   /** Requests that it has: it goes on with another where one waits for the disk, and from time to time. */
   load(): number;
+  /** It answers without the time that its start takes. */
+  isReady(): boolean;
   /** Null when it ends before it has answered. */
   ask(request: Request): Promise<Answer | null>;
 }
@@ -90,6 +109,11 @@ function createFileThreads(): FileThreads {
   return {
     put: async (request, signal) => ((await ask(request, signal)) as { files: (PutFile | null)[] } | null)?.files ?? null,
     copy: async (request, signal) => (await ask(request, signal)) as Copied | null,
+    write: async (writes) => {
+      const thread = choose();
+      if (thread?.isReady() !== true) return null;
+      return ((await thread.ask({ writes })) as { written: boolean[] } | null)?.written ?? null;
+    },
   };
 }
 
@@ -101,6 +125,8 @@ function startThread(onEnd: (thread: Thread) => void): Thread | null {
   } catch {
     return null;
   }
+  worker.unref();
+  let isReady = false;
   let lastId = 0;
   const settle = (id: number, answer: Answer | null): void => {
     asked.get(id)?.(answer);
@@ -110,6 +136,7 @@ function startThread(onEnd: (thread: Thread) => void): Thread | null {
   };
   const thread: Thread = {
     load: () => asked.size,
+    isReady: () => isReady,
     ask: (request) => {
       lastId += 1;
       const id = lastId;
@@ -118,6 +145,9 @@ function startThread(onEnd: (thread: Thread) => void): Thread | null {
       return new Promise((resolve) => asked.set(id, resolve));
     },
   };
+  worker.on('online', () => {
+    isReady = true;
+  });
   worker.on('message', ({ id, answer }: { id: number; answer: Answer }) => settle(id, answer));
   // Its end follows; without a listener it would be that of the program.
   worker.on('error', () => undefined);

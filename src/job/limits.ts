@@ -110,6 +110,8 @@ export const limits = {
   fileThreadRetryMs: 10 * SECOND,
   /** A run that left at least so many files has the small ones stored by those threads, so many at a time. */
   threadFilesMin: 64,
+  /** Documents and artifacts of at most so much are written together with others that come at the same time. */
+  togetherBytesMax: 256 * KIB,
   /** Names in a folder store of which a process remembers that they are durable; each takes 200 bytes. */
   durableNamesMax: 50_000,
   /** What a worker reads of small files in one go, before others get their turn. */
