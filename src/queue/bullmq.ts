@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 
 const bullmq: typeof import('bullmq') = createRequire(import.meta.url)('bullmq');
 
-export const { DelayedError, Queue, UnrecoverableError, WaitingError, Worker } = bullmq;
+export const { Queue, UnrecoverableError, Worker } = bullmq;
 export type { Job } from 'bullmq';
 export type Queue = import('bullmq').Queue;
 export type UnrecoverableError = import('bullmq').UnrecoverableError;

@@ -4,16 +4,17 @@ import { EMPTY_LOG } from '../job/artifact.ts';
 import { limits } from '../job/limits.ts';
 import { RUN_ID_PATTERN } from '../job/names.ts';
 import type { RunRecord, RunResult } from '../job/run.ts';
-import type { Redis } from '../redis/connection.ts';
+import { isRedisAway, type Redis } from '../redis/connection.ts';
 import { BULL_PREFIX, bullActiveKey, bullLockKey, runQueue } from '../redis/keys.ts';
 import { runScript } from '../redis/script.ts';
 import { oneLine } from '../service/errors.ts';
 import type { Logger } from '../service/logger.ts';
-import { DelayedError, type Job, WaitingError, Worker } from './bullmq.ts';
+import { type Job, Worker } from './bullmq.ts';
 import { bullFailure } from './cancel.ts';
 import { keepLocks, type Locks, restoreHeld } from './locks.ts';
 import { holdScript } from './record-scripts.ts';
 import { delayRun } from './retries.ts';
+import { takeJobs } from './take-jobs.ts';
 
 /** A run that BullMQ handed to this worker, under a lock that is renewed while `handle` has not resolved. */
 export interface Delivery {
@@ -49,71 +50,78 @@ export interface Consumer {
 }
 
 export function consumeRuns(o: ConsumeOptions): Consumer {
-  const worker: Worker = new Worker(runQueue(o.platform), (job: Job, token?: string) => process(o, locks, worker, job, token ?? ''), {
+  const worker: Worker = new Worker(runQueue(o.platform), null, {
     connection: o.connection,
     prefix: BULL_PREFIX,
-    concurrency: o.concurrency,
     name: o.workerName,
     lockDuration: limits.lockDurationMs,
-    // Servers look for abandoned runs, so that a worker never takes a neighbour for dead.
-    skipStalledCheck: true,
-    // BullMQ's renewal waits for the wall clock to go on, and would stop for as long as that went back.
-    skipLockRenewal: true,
     drainDelay: limits.queueWaitMs / 1_000,
     removeOnComplete: { count: limits.boardFinishedJobsMax },
     removeOnFail: { count: limits.boardFinishedJobsMax },
   });
+  // BullMQ's own renewal waits for the wall clock to go on, and would stop for as long as that went back.
   const locks = keepLocks({ ...o, extend: (ids, tokens) => worker.extendJobLocks(ids, tokens, limits.lockDurationMs) });
-  worker.on('error', (cause) => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue'));
+  const onFault = (cause: unknown): void => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'queue');
+  worker.on('error', onFault);
+  const jobs = takeJobs({ worker, most: o.concurrency, handle: (job, token) => deliver(o, locks, worker, job, token), onFault });
   return {
-    bound: (most) => bound(worker, most),
+    bound: jobs.bound,
     close: async () => {
-      await worker.close();
+      await jobs.close();
       locks.stop();
     },
   };
 }
 
-/** BullMQ looks at a higher bound when one of its runs ends; taking up work after a pause it looks at once. Both calls act before they return. */
-function bound(worker: Worker, most: number): void {
-  if (most === 0) return void worker.pause(true);
-  const isMore = worker.isPaused() || most > worker.concurrency;
-  worker.concurrency = most;
-  if (!isMore) return;
-  void worker.pause(true);
-  void worker.resume();
-  // Its loop may have been about to end for the pause before, and hears nothing of this one then.
-  setImmediate(() => {
-    if (!worker.isRunning() && !worker.isPaused()) void worker.resume();
-  });
+/** Never rejects: what BullMQ could not be told a server finds once the job's lock has run out. */
+async function deliver(o: ConsumeOptions, locks: Locks, worker: Worker, job: Job, token: string): Promise<void> {
+  try {
+    const result = RUN_ID_PATTERN.test(job.id ?? '')
+      ? await resultOf(o, locks, worker, job, token)
+      : { ...RUBBISH, reason: 'rubbish: this job was not made by builder' };
+    if (result !== null) await finish(job, token, result);
+  } catch (cause) {
+    o.logger.debug({ run: job.id ?? '', error: oneLine(cause) }, 'BullMQ was not told');
+  }
 }
 
-async function process(o: ConsumeOptions, locks: Locks, worker: Worker, job: Job, token: string): Promise<object> {
+/** Null where the run goes on elsewhere, or has gone back. */
+async function resultOf(o: ConsumeOptions, locks: Locks, worker: Worker, job: Job, token: string): Promise<RunResult | null> {
   const id = job.id ?? '';
-  if (!RUN_ID_PATTERN.test(id)) throw bullFailure({ ...RUBBISH, reason: 'rubbish: this job was not made by builder' });
   const mine = await locks.add({ id, job, token });
   // This very worker has it, and goes on with it.
-  if (mine === null) throw new WaitingError();
+  if (mine === null) return null;
   try {
     const { attemptsMade } = job;
     const restore = (record: RunRecord): Promise<void> => restoreHeld(o.connection, o.logger, mine, record);
     const handled = await handle(o, { id, platform: o.platform, token, attemptsMade, lost: mine.lost.signal, restore });
     switch (handled.kind) {
       case 'back':
-        if (handled.delayMs !== undefined) {
-          await delay(o, job, token, handled.delayMs);
-          throw new DelayedError();
-        }
-        await giveBack(worker, o, job, token);
-        throw new WaitingError();
+        if (handled.delayMs === undefined) await giveBack(worker, o, job, token);
+        else await delay(o, job, token, handled.delayMs);
+        return null;
       case 'gone':
-        throw bullFailure({ ...RUBBISH, reason: 'rubbish: there is no run of this id' });
+        return { ...RUBBISH, reason: 'rubbish: there is no run of this id' };
       case 'result':
-        if (handled.result.outcome !== 'succeeded') throw bullFailure(handled.result);
-        return { outcome: 'succeeded', attempt: handled.result.attempt };
+        return handled.result;
     }
   } finally {
     locks.remove(mine);
+  }
+}
+
+/** Tells BullMQ how the job ended, once Redis hears. */
+async function finish(job: Job, token: string, result: RunResult): Promise<void> {
+  const { outcome, attempt } = result;
+  for (;;) {
+    try {
+      if (outcome === 'succeeded') await job.moveToCompleted({ outcome, attempt }, token, false);
+      else await job.moveToFailed(bullFailure(result), token, false);
+      return;
+    } catch (cause) {
+      if (!isRedisAway(cause)) throw cause;
+      await new Promise((resolve) => setTimeout(resolve, limits.faultPauseMs));
+    }
   }
 }
 

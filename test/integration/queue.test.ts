@@ -68,6 +68,8 @@ function consume(platform: string, handle: (delivery: Delivery) => Promise<Handl
   releases.push(() => consumer.close());
 }
 
+const isFinished = ({ state }: { state: string }): boolean => state === 'finished';
+
 /** Claims a delivery and commits it at once, as a worker with a script that does nothing would. */
 async function execute(delivery: Delivery, given: Partial<RunResult> = {}): Promise<Handled> {
   const claim = randomUUID();
@@ -401,6 +403,49 @@ describe('cancelling', () => {
     await submitRun(queues, retried);
     await until(async () => (await getRun(queues, retried.id)).state === 'finished', 'the retry to be started');
     expect(await getRun(queues, stuck.id)).toMatchObject({ outcome: null, cancelRequestedAt: expect.any(String) });
+  });
+});
+
+describe('a worker with several places', () => {
+  it('begins with the first run before it has the last', async () => {
+    for (let count = 0; count < 8; count += 1) await submitRun(queues, specOf());
+    const active = bullActiveKey(runQueue('test'));
+    let had: number | null = null;
+    const handle = async (delivery: Delivery): Promise<Handled> => {
+      had ??= await connection.llen(active);
+      return execute(delivery);
+    };
+    // A question behind those that are on their way is answered after them.
+    const consumer = consumeRuns({ connection, platform: 'test', concurrency: 8, workerName: 'w', logger, handle, claimOf: () => null });
+    releases.push(() => consumer.close());
+    await until(() => had !== null, 'the first run to be handed out');
+    expect(had).toBeLessThanOrEqual(3);
+  });
+
+  it('takes no more than it may have, and goes on with those that it has', async () => {
+    const specs = Array.from({ length: 6 }, () => specOf());
+    for (const spec of specs) await submitRun(queues, spec);
+    const free = new AbortController();
+    const had: string[] = [];
+    const handle = async (delivery: Delivery): Promise<Handled> => {
+      had.push(delivery.id);
+      await aborted(free.signal);
+      return execute(delivery);
+    };
+    const consumer = consumeRuns({ connection, platform: 'test', concurrency: 3, workerName: 'w', logger, handle, claimOf: () => null });
+    releases.push(async () => {
+      free.abort();
+      await consumer.close();
+    });
+    await until(() => had.length === 3, 'the worker to have three');
+    consumer.bound(0);
+    free.abort();
+    const finished = async (): Promise<number> => (await Promise.all(specs.map(({ id }) => getRun(queues, id)))).filter(isFinished).length;
+    await until(async () => (await finished()) === 3, 'the three to end');
+    expect(had).toHaveLength(3);
+    consumer.bound(2);
+    await until(async () => (await finished()) === 6, 'the others to end');
+    expect(new Set(had).size).toBe(6);
   });
 });
 
