@@ -1,6 +1,7 @@
 /** The log of one attempt on the worker's side: output becomes numbered lines, lines go to the spool, the spool is published. */
 import type { LogDigest } from '../src/job/artifact.ts';
 import type { LogId } from '../src/logs/stream.ts';
+import type { JoinedSignal } from '../src/service/joined-signal.ts';
 import { createLineSplitter } from './line-splitter.ts';
 import { type Publisher, startPublisher } from './log-publisher.ts';
 import { openSpool } from './log-spool.ts';
@@ -11,8 +12,11 @@ export interface AttemptLog {
   push(source: 'stdout' | 'stderr', chunk: Buffer): Promise<void>;
   /** A line of builder's own. */
   note(text: string): Promise<void>;
-  /** Ends the log; resolves when all of it is published and archived. Further calls of push and note change nothing. */
-  finish(signal: AbortSignal): Promise<LogDigest>;
+  /**
+   * Ends the log; resolves when all of it is published and archived, rejects where the deadline comes first, which is made for a log that says
+   * something. Further calls of push and note change nothing.
+   */
+  finish(deadline: () => JoinedSignal): Promise<LogDigest>;
   /** Ends the log where it is, without waiting for anybody. */
   digest(): Promise<LogDigest>;
   close(): Promise<void>;
@@ -57,9 +61,11 @@ export async function openAttemptLog(
     // A disk that is full takes no note either; the run itself goes on to its end.
     note: async (text) => (ended === null ? splitter.note(mask.text(text)).catch(() => undefined) : undefined),
     digest,
-    finish: async (signal) => {
+    finish: async (deadline) => {
       const whole = await digest();
-      await publisher?.finish(signal);
+      if (publisher === null) return whole;
+      const { signal, release } = deadline();
+      await publisher.finish(signal).finally(release);
       return whole;
     },
     close: async () => {

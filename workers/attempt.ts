@@ -35,6 +35,8 @@ export interface AttemptSignals {
   cancel: AbortSignal;
   /** Somebody else has the run: end the script, keep what it left as superseded. */
   lost: AbortSignal;
+  /** Either of these, or the worker is forced to end. */
+  any: AbortSignal;
 }
 
 export interface AttemptSteps<T> {
@@ -104,14 +106,13 @@ interface Place {
   endedAlone: boolean;
 }
 
-async function preparePlace(worker: WorkerContext, open: OpenAttempt, { cancel, lost }: AttemptSignals): Promise<Place> {
+async function preparePlace(worker: WorkerContext, open: OpenAttempt, signals: AttemptSignals): Promise<Place> {
   const script = await readScript(worker.store, open.spec.script);
   const { attempt, claim, spec } = open;
   const { inputs } = spec;
   const note = attemptFacts(open, worker.workerName);
-  const stop = joinSignals([cancel, lost, worker.forcing]);
-  const of = { run: spec.id, attempt, claim, note, script, inputs, store: worker.store, signal: stop.signal };
-  const folder = await worker.folders.create(of).finally(stop.release);
+  const of = { run: spec.id, attempt, claim, note, script, inputs, store: worker.store, signal: signals.any };
+  const folder = await worker.folders.create(of);
   try {
     return { folder, cgroup: worker.limiter.open(spec, { claim, notePath: folder.cgroupsPath }), endedAlone: false };
   } catch (cause) {
@@ -131,7 +132,6 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
   const { folder, cgroup } = place;
   const { mask } = secrets;
   const log = await openAttemptLog(worker, open, { spoolPath: folder.spoolPath, mask });
-  const stop = joinSignals([signals.cancel, signals.lost, worker.forcing]);
   try {
     const gaps = worker.limiter.note(open.spec);
     if (gaps !== null) await log.note(gaps);
@@ -151,7 +151,7 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
       mark: markOf(open.claim),
       timeoutMs: open.spec.timeoutMs,
       graceMs: open.spec.graceMs,
-      cancel: stop.signal,
+      cancel: signals.any,
       force: worker.forcing,
       silenceMs: open.spec.silenceMs,
       diskBytes: open.spec.diskBytes,
@@ -173,7 +173,6 @@ async function runInPlace(worker: WorkerContext, open: OpenAttempt, signals: Att
     const notes = endingNotes(ending, { ...executed, killed: ending.killed }, { ...open, ...facts });
     return await storeAttempt(worker, open, folder, { log, ending, notes, mask });
   } finally {
-    stop.release();
     // What was to be stored is: a disk that complains at the very end changes nothing of it.
     await log
       .close()
@@ -222,7 +221,7 @@ async function executeOrBreak(worker: WorkerContext, execution: Execution): Prom
 /** What an interrupted attempt has said so far is stored, if that takes no time; the run itself goes back. */
 async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   await log.note('interrupted: the worker stops; the run goes back to the queue');
-  const kept = await log.finish(AbortSignal.timeout(limits.upDrainMs / 2)).then(
+  const kept = await log.finish(() => joinSignals([], limits.upDrainMs / 2)).then(
     () => false,
     () => true,
   );

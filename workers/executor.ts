@@ -78,6 +78,7 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
   finished.catch(() => undefined);
   const clocks: (() => void)[] = [];
   let ended: Ended | null = null;
+  let isOver = false;
   try {
     const { timeoutMs, graceMs, cancel, silenceMs = null, diskBytes = null } = execution;
     const folders = [execution.folder, execution.tmp];
@@ -88,6 +89,7 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
     clocks.push(after(waits[ended], () => kill.abort('over')));
     clocks.push(whenAborted(execution.force, () => clocks.push(after(limits.forcedGraceMs, () => kill.abort('forced')))));
     const { killed, held } = await finished;
+    isOver = true;
     const given = await Promise.all(outputs.map((output) => output.drained()));
     const end = await started.leader;
     const failed = ended === 'exited' && end.exitCode !== 0 && diskBytes !== null;
@@ -107,7 +109,7 @@ async function execute(sandbox: Sandbox, execution: Execution): Promise<Executed
     throw cause;
   } finally {
     for (const stop of clocks) stop();
-    kill.abort('over');
+    if (!isOver) kill.abort('over');
     await finished.catch(() => undefined);
     for (const output of outputs) output.close();
   }

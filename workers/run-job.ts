@@ -9,6 +9,7 @@ import type { Delivery, Handled } from '../src/queue/consume.ts';
 import { type AttemptEnd, claimAttempt, closeAttempt, commitResult, readRecord } from '../src/queue/records.ts';
 import { wakeFollowers } from '../src/redis/wake.ts';
 import { oneLine } from '../src/service/errors.ts';
+import { joinSignals } from '../src/service/joined-signal.ts';
 import { pause } from '../src/service/lifecycle.ts';
 import { runAttempt } from './attempt.ts';
 import { refusal } from './attempt-ending.ts';
@@ -49,8 +50,9 @@ async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenA
   const cancel = new AbortController();
   const running = { attempt: open.attempt, claim: open.claim, record: open.record, cancel, executed: false };
   worker.running.add(delivery.id, running);
+  const stop = joinSignals([cancel.signal, delivery.lost, worker.forcing]);
   try {
-    const signals = { cancel: cancel.signal, lost: delivery.lost };
+    const signals = { cancel: cancel.signal, lost: delivery.lost, any: stop.signal };
     return await runAttempt(worker, open, signals, {
       onExecuted: () => {
         running.executed = true;
@@ -59,6 +61,7 @@ async function runClaimed(worker: WorkerContext, delivery: Delivery, open: OpenA
       settle: (result) => settle(worker, delivery, open, result),
     });
   } finally {
+    stop.release();
     worker.running.remove(delivery.id, open.claim);
   }
 }

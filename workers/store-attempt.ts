@@ -69,16 +69,11 @@ function finishLog(worker: WorkerContext, log: AttemptLog): Promise<LogDigest> {
     if (worker.redis.status === 'ready') looksLeft -= 1;
     return looksLeft > 0;
   };
-  const deadline = joinSignals([worker.forcing], limits.storeOutageMsMax / limits.storeOutageLooks, isExcused);
-  return log.finish(deadline.signal).finally(deadline.release);
+  return log.finish(() => joinSignals([worker.forcing], limits.storeOutageMsMax / limits.storeOutageLooks, isExcused));
 }
 
 /** The run's own files may be what fills the disk that its log, the store and Redis write to: they go first. */
 async function logWithoutFiles(worker: WorkerContext, folder: RunFolder, log: AttemptLog): Promise<LogDigest> {
   await removeTree(folder.home).catch(() => undefined);
-  const deadline = joinSignals([worker.forcing], limits.storeFullMsMax);
-  return log
-    .finish(deadline.signal)
-    .catch(() => log.digest())
-    .finally(deadline.release);
+  return log.finish(() => joinSignals([worker.forcing], limits.storeFullMsMax)).catch(() => log.digest());
 }

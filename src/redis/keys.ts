@@ -2,7 +2,7 @@
  * Every key that builder itself keeps in Redis: name, type, lifetime. Built nowhere else.
  * Keys in the hash tag `{builder}` share one slot with BullMQ's, so that one script may touch both.
  */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { limits } from '../job/limits.ts';
 
 /** BullMQ's prefix: its keys are `{builder}:<queue>:…`. */
@@ -105,6 +105,6 @@ export const keys = {
 
 /** One of limits.logShards tags, from the run's id: `log-00` … `log-63`. */
 export function shardOf(run: string): string {
-  const number = Number.parseInt(createHash('sha1').update(run).digest('hex').slice(0, 8), 16) % limits.logShards;
+  const number = Number.parseInt(hash('sha1', run).slice(0, 8), 16) % limits.logShards;
   return `log-${String(number).padStart(2, '0')}`;
 }
