@@ -221,10 +221,12 @@ async function executeOrBreak(worker: WorkerContext, execution: Execution): Prom
 /** What an interrupted attempt has said so far is stored, if that takes no time; the run itself goes back. */
 async function closeInterrupted(log: AttemptLog): Promise<AttemptResult> {
   await log.note('interrupted: the worker stops; the run goes back to the queue');
-  const kept = await log.finish(() => joinSignals([], limits.upDrainMs / 2)).then(
-    () => false,
-    () => true,
-  );
+  const kept = await log
+    .finish(() => joinSignals([], limits.upDrainMs / 2))
+    .then(
+      () => false,
+      () => true,
+    );
   return { kind: 'interrupted', kept };
 }
 

@@ -210,7 +210,7 @@ async function afterFault(worker: WorkerContext, delivery: Delivery, open: OpenA
   return { kind: 'back' };
 }
 
-/** Redis that refuses for a while must not make BullMQ take the run for failed. */
+/** Redis that refuses for a while is no end of the run. */
 function patient<T>(worker: WorkerContext, { id }: { id: string }, work: () => Promise<T>): Promise<T> {
   return patiently({ run: id, logger: worker.logger, until: worker.forcing }, work);
 }

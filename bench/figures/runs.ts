@@ -80,7 +80,7 @@ function runsCores(size: Size): Figure {
 const SLEEPERS = { workers: 4, slots: 200 };
 
 function runsSleep(size: Size): Figure {
-  const runs = size === 'full' ? 6_000 : 400;
+  const runs = size === 'full' ? 12_000 : 400;
   const sleeping = { runs, workers: SLEEPERS.workers, slots: SLEEPERS.slots, script: 'sleep 1', sandbox: 'none' } as const;
   const ideal: Contender = {
     name: 'ideal',

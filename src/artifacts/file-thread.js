@@ -18,7 +18,7 @@ const WRITE_BYTES = 64 * 1024;
 /** Written to the disk while what follows is still read and hashed, so that little is left to wait for at the end. */
 const SYNC_BYTES = 8 * 1024 * 1024;
 
-/** Of this thread: more would only wait in Node's own pool of four, before whatever else the program reads and writes. */
+/** Of artifacts, of this thread: more would only wait in Node's own pool of four, before whatever else the program reads and writes. A run waits for its documents. */
 const SYNCS_AT_ONCE = 2;
 /** A disk that takes longer for one gains by several at once; asking the pool costs a tenth of it. */
 const SLOW_SYNC_MS = 1;
@@ -239,9 +239,11 @@ async function writeAllDurably(writes) {
   const folders = [...new Set(writes.flatMap((one, index) => (named[index] ? one.sync : [])))];
   const opened = folders.map((folder) => orNull(() => fs.openSync(folder, 'r')));
   const durable = await syncEach(opened, fs.fsyncSync, syncFolder);
-  const lost = new Set(folders.filter((_, index) => !durable[index]));
+  const lost = folders.filter((_, index) => !durable[index]);
   for (const [index, { temporary }] of writes.entries()) if (!named[index] && files[index] !== null) remove(temporary);
-  return writes.map((one, index) => named[index] === true && !one.sync.some((folder) => lost.has(folder)));
+  // Also for one that has left it to another of the same request to sync.
+  const isLost = (/** @type {WriteRequest} */ { target, sync }) => lost.some((one) => sync.includes(one) || target.startsWith(`${one}/`));
+  return writes.map((one, index) => named[index] === true && !isLost(one));
 }
 
 /** @param {WriteRequest} request */

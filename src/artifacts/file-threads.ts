@@ -53,8 +53,8 @@ export type Request = ((PutRequest | CopyRequest) & Stoppable) | { writes: reado
 export type Answer = { files: (PutFile | null)[] } | Copied | { written: boolean[] };
 
 /**
- * Null where no thread can be had, for a machine may allow no more of them, or where it ended: then nothing has been done, or a part. Both
- * throw the signal's reason once it is aborted.
+ * Null where no thread can be had, for a machine may allow no more of them, or where it ended: then nothing has been done, or a part. Those
+ * that take a signal throw its reason once it is aborted.
  */
 export interface FileThreads {
   /** One answer for each path: null for what is not as usual, and is left to others. */
@@ -88,7 +88,10 @@ function createFileThreads(): FileThreads {
   const choose = (): Thread | null => {
     const [least = null] = threads.toSorted((one, other) => one.load() - other.load());
     if (least?.load() === 0 || threads.length === THREADS || performance.now() < notBeforeMs) return least;
-    const another = startThread((ended) => void threads.splice(threads.indexOf(ended), 1));
+    const another = startThread((ended) => {
+      threads.splice(threads.indexOf(ended), 1);
+      if (!ended.isReady()) notBeforeMs = performance.now() + limits.fileThreadRetryMs;
+    });
     if (another !== null) threads.push(another);
     else notBeforeMs = performance.now() + limits.fileThreadRetryMs;
     return another ?? least;

@@ -35,7 +35,9 @@ export function createWritingTogether(folders: DurableFolders): (file: SmallFile
     const writing = new Promise<boolean>((resolve) => waiting.push({ request, resolve }));
     if (!isWriting) void writeAll();
     const [written, isDurable] = await Promise.all([writing, above]);
-    if (!written || !isDurable) return false;
+    // Somebody may have taken away, meanwhile, what was known when it was asked for.
+    const isKnown = folders.unknown(folder).unknown.every((one) => unknown.includes(one));
+    if (!written || !isDurable || !isKnown) return false;
     folders.know(unknown);
     return true;
   };

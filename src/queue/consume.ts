@@ -125,7 +125,7 @@ async function finish(job: Job, token: string, result: RunResult): Promise<void>
   }
 }
 
-/** A fault of builder is no end of the run: without this BullMQ would take the job for failed, and nobody would run it again. */
+/** A fault of builder is no end of the run: without this the job would stay active until its lock has run out. */
 async function handle(o: ConsumeOptions, delivery: Delivery): Promise<Handled> {
   try {
     return await o.handle(delivery);

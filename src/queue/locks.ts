@@ -1,4 +1,5 @@
 /** The locks that a worker holds on its runs: renewed by a clock that only goes on, taken again where they ran out. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Job } from 'bullmq';
 import { limits } from '../job/limits.ts';
 import type { RunRecord } from '../job/run.ts';
@@ -38,6 +39,13 @@ export interface LocksOptions {
 
 export function keepLocks(o: LocksOptions): Locks {
   const all = new Map<string, Held>();
+  /** Those that are being handed over to the attempt that this worker has open. */
+  const handingOver = new Map<string, Promise<boolean>>();
+  /** The job came before the answer that says so to who asks this, but may have been waited for longer. */
+  const isHandedOver = async (id: string): Promise<boolean> => {
+    await nextTurn();
+    return (await handingOver.get(id)) === true;
+  };
   const debug = (cause: unknown): void => o.logger.debug({ platform: o.platform, error: oneLine(cause) }, 'lock');
   const round = async (): Promise<void> => {
     const held = [...all.values()];
@@ -48,7 +56,7 @@ export function keepLocks(o: LocksOptions): Locks {
     );
     // What came to a new lock meanwhile has it.
     const lapsed = held.filter((one) => expired.includes(one.id) && all.get(one.id) === one);
-    await Promise.all(lapsed.map((one) => retake(o, one).catch(debug)));
+    await Promise.all(lapsed.map((one) => retake(o, one, isHandedOver).catch(debug)));
   };
   let stopped = false;
   // A round begins when the one before is done, so that an outage leaves one behind.
@@ -67,8 +75,13 @@ export function keepLocks(o: LocksOptions): Locks {
         debug(cause);
         return true;
       };
-      if (former !== undefined && (await handOver(o, former, job.token).catch(unknown))) return null;
-      former?.lost.abort('superseded');
+      if (former !== undefined) {
+        const handing = handOver(o, former, job.token).catch(unknown);
+        handingOver.set(job.id, handing);
+        const isMine = await handing.finally(() => handingOver.delete(job.id));
+        if (isMine) return null;
+        former.lost.abort('superseded');
+      }
       const held = { ...job, lost: new AbortController() };
       all.set(job.id, held);
       return held;
@@ -102,8 +115,8 @@ async function handOver(o: LocksOptions, { id, token }: Held, given: string): Pr
   return (await runScript(o.connection, handOverScript, [keys.run(id), lock], args)) === 1;
 }
 
-/** An expired lock is not a lost run: it is taken again unless somebody else has the run by now. */
-async function retake(o: LocksOptions, held: Held): Promise<void> {
+/** An expired lock is not a lost run: it is taken again unless somebody else has the run by now, who may be this very worker. */
+async function retake(o: LocksOptions, held: Held, isHandedOver: (id: string) => Promise<boolean>): Promise<void> {
   const { id, token, lost } = held;
   const claim = o.claimOf(id);
   if (claim === null) return;
@@ -114,7 +127,7 @@ async function retake(o: LocksOptions, held: Held): Promise<void> {
     [keys.run(id), bullLockKey(queue, id), bullActiveKey(queue), bullWaitKey(queue)],
     [id, token, claim.attempt, claim.claim, limits.lockDurationMs],
   );
-  if (answer === 0) lost.abort('superseded');
+  if (answer === 0 && !(await isHandedOver(id))) lost.abort('superseded');
   // A Redis that has lost everything refuses nothing: the attempt goes on, and is known again.
   if (answer === -1) await restoreHeld(o.connection, o.logger, held, claim.record);
 }

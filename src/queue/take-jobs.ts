@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { limits } from '../job/limits.ts';
+import { isRedisAway } from '../redis/connection.ts';
 import { pause } from '../service/lifecycle.ts';
 import type { Job, Worker } from './bullmq.ts';
 
@@ -25,11 +26,18 @@ export interface JobTakingOptions {
 /** Questions at a time: each is answered by one step of Redis, and those to a queue that has just become empty are in vain. */
 const QUESTIONS_MAX = 8;
 
+/** Redis takes longer for an answer. */
+const ANSWER_MS_MIN = 1;
+const IN_VAIN_MAX = 3;
+const IN_VAIN_PAUSE_MS = 100;
+
 export function takeJobs({ worker, handle, onFault, ...o }: JobTakingOptions): JobTaking {
   const closing = new AbortController();
   const busy = new Set<Promise<void>>();
   let { most } = o;
-  let [handling, asking, askingMax] = [0, 0, 1];
+  let [handling, asking, askingMax, inVain] = [0, 0, 1, 0];
+  /** The only question waits until there is a job, as far as is known; whether there is one beside it. */
+  let [waiting, isBeside] = [false, false];
   const follow = (work: Promise<void>): void => {
     const done = work.finally(() => busy.delete(done));
     busy.add(done);
@@ -45,18 +53,37 @@ export function takeJobs({ worker, handle, onFault, ...o }: JobTakingOptions): J
     await handle(job, token);
     handling -= 1;
     ask();
+    if (waiting && !isBeside && handling < most && !closing.signal.aborted) follow(askBeside());
+  };
+  const question = async (block: boolean): Promise<Job | undefined> => {
+    const [token, askedAtMs] = [randomUUID(), performance.now()];
+    let job: Job | undefined;
+    try {
+      job = await worker.getNextJob(token, { block });
+    } catch (cause) {
+      onFault(cause);
+      if (isRedisAway(cause)) await pause(limits.faultPauseMs, closing.signal);
+    }
+    inVain = job === undefined && performance.now() - askedAtMs < ANSWER_MS_MIN ? inVain + 1 : 0;
+    if (job !== undefined) follow(handleOne(job, token));
+    // A queue that takes no question (BullMQ's bound on a rate) answers at once, without Redis, and for as long as that lasts.
+    else if (inVain > IN_VAIN_MAX) await pause(IN_VAIN_PAUSE_MS, closing.signal);
+    return job;
   };
   const askOne = async (): Promise<void> => {
-    const token = randomUUID();
-    const job = await worker.getNextJob(token, { block: askingMax === 1 }).catch(async (cause: unknown) => {
-      onFault(cause);
-      await pause(limits.faultPauseMs, closing.signal);
-      return undefined;
-    });
+    waiting = askingMax === 1;
+    const job = await question(waiting);
     asking -= 1;
+    waiting = false;
     askingMax = job === undefined ? 1 : Math.min(2 * askingMax, QUESTIONS_MAX);
-    if (job !== undefined) follow(handleOne(job, token));
     ask();
+  };
+  /** BullMQ wakes nobody where a job that ends makes room below a bound of the whole queue. */
+  const askBeside = async (): Promise<void> => {
+    isBeside = true;
+    const job = await question(false);
+    isBeside = false;
+    if (job !== undefined && handling < most && waiting && !closing.signal.aborted) follow(askBeside());
   };
   ask();
   return {

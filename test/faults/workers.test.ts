@@ -28,13 +28,15 @@ async function proxyOf(delayMs = 0): Promise<TcpProxy> {
 
 describe('a worker that is suspended', () => {
   /** Suspends a worker until a server has queued its run anew, wakes it, and lets the script end when its lock has lived on. */
-  async function expectToGoOn(name: string, concurrency: number): Promise<void> {
+  async function expectToGoOn(name: string, concurrency: number, suspendedMs = 0): Promise<void> {
     const victim = await pool.startWorker(name, { platforms: [name], concurrency });
     const go = `${pool.folder.path}/go-${name}`;
     const id = await pool.submit('echo begun; until [ -e "$GO" ]; do sleep 0.05; done; echo done', { platform: name, env: { GO: go } });
     await until(async () => (await pool.log(id)).includes('begun'), 'the first line');
     victim.child.kill('SIGSTOP');
+    const untilMs = performance.now() + suspendedMs;
     await until(async () => (await pool.run(id)).state === 'waiting', 'the run to wait for another worker');
+    await until(() => performance.now() > untilMs, 'it to be suspended for so long');
     victim.child.kill('SIGCONT');
     await until(async () => (await pool.run(id)).state === 'running', 'the worker to have it again');
     await renewed(name, id);
@@ -58,6 +60,9 @@ describe('a worker that is suspended', () => {
   it('and whose run no other has taken when it wakes: it has the run again, and the script goes on', () => expectToGoOn('alone', 1));
 
   it('and has a slot free when it wakes: it takes its own run from the queue, and the script goes on', () => expectToGoOn('roomy', 2));
+
+  // It asks for its lock and for a job in the same moment, and has the job first.
+  it('and has a slot free, and wakes as its lock is to be renewed: the script goes on', () => expectToGoOn('due', 2, 15_000));
 
   it('and whose run is gone from the queue when it wakes: it ends the script, the run begins anew, and nothing counts as cancelled', async () => {
     const victim = await pool.startWorker('late', { platforms: ['late'], concurrency: 1 });

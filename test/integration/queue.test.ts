@@ -422,6 +422,64 @@ describe('a worker with several places', () => {
     expect(had).toBeLessThanOrEqual(3);
   });
 
+  it('goes on at once where BullMQ bounds how many jobs of the queue are active, however many places it has', async () => {
+    const specs = Array.from({ length: 4 }, () => specOf());
+    await platformQueue(queues, 'test').setGlobalConcurrency(1);
+    const begunAtMs: number[] = [];
+    const handle = async (delivery: Delivery): Promise<Handled> => {
+      begunAtMs.push(performance.now());
+      return execute(delivery);
+    };
+    const consumer = consumeRuns({ connection, platform: 'test', concurrency: 2, workerName: 'w', logger, handle, claimOf: () => null });
+    releases.push(() => consumer.close());
+    for (const spec of specs) await submitRun(queues, spec);
+    // Each in vain would wait for as long.
+    await until(() => begunAtMs.length === 4, 'all to be begun', limits.queueWaitMs - 1_000);
+  });
+
+  it('leaves its thread to others while BullMQ bounds the rate of the queue', async () => {
+    const specs = Array.from({ length: 2 }, () => specOf());
+    await platformQueue(queues, 'test').setGlobalRateLimit(1, 1_500);
+    const had: string[] = [];
+    const handle = async (delivery: Delivery): Promise<Handled> => {
+      had.push(delivery.id);
+      return execute(delivery);
+    };
+    const consumer = consumeRuns({ connection, platform: 'test', concurrency: 2, workerName: 'w', logger, handle, claimOf: () => null });
+    releases.push(() => consumer.close());
+    for (const spec of specs) await submitRun(queues, spec);
+    await until(() => had.length === 1, 'the first to be begun');
+    let turns = 0;
+    await until(() => {
+      turns += 1;
+      return had.length === 2;
+    }, 'the other to be begun');
+    expect(turns).toBeGreaterThan(5);
+  });
+
+  it('is not held up by jobs that BullMQ cannot read', async () => {
+    const spec = specOf();
+    const queue = platformQueue(queues, 'test');
+    const bad = Array.from({ length: 6 }, (_, index) => `bad-${index}`);
+    for (const id of bad)
+      await queues.redis.hset(bullJobKey(runQueue('test'), id), {
+        name: 'x',
+        data: 'not json',
+        opts: '{}',
+        timestamp: 1,
+        delay: 0,
+        priority: 0,
+      });
+    await queues.redis.lpush(queue.toKey('wait'), ...bad);
+    await submitRun(queues, spec);
+    let isBegun = false;
+    consume('test', (delivery) => {
+      isBegun = true;
+      return execute(delivery);
+    });
+    await until(() => isBegun, 'the run behind them to be begun', bad.length * limits.faultPauseMs - 1_000);
+  });
+
   it('takes no more than it may have, and goes on with those that it has', async () => {
     const specs = Array.from({ length: 6 }, () => specOf());
     for (const spec of specs) await submitRun(queues, spec);

@@ -2,7 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { afterAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { type DurableFiles, openDurableFiles } from '../../src/artifacts/durable-files.ts';
+import { createDurableFolders } from '../../src/artifacts/durable-folders.ts';
 import { fileThreads, type WriteRequest } from '../../src/artifacts/file-threads.ts';
+import { createFolderSync } from '../../src/artifacts/folder-sync.ts';
+import { createWritingTogether } from '../../src/artifacts/writing-together.ts';
 import { limits } from '../../src/job/limits.ts';
 import { tempFolder } from '../support/temp.ts';
 import { until } from '../support/until.ts';
@@ -52,6 +55,20 @@ describe('a thread that is asked to write small files', () => {
     expect(await fileThreads.write(asked)).toEqual([true, false, false, false, false, true]);
     expect(readdirSync(root).sort()).toEqual(['good', 'incoming', 'last', 'not-synced', 'taken']);
     expect(readdirSync(at('incoming'))).toEqual([]);
+  });
+});
+
+describe('a small file in a folder that was known to be durable', () => {
+  it('is not told as written where that was forgotten meanwhile', async () => {
+    const folders = createDurableFolders(root, createFolderSync());
+    const write = createWritingTogether(folders);
+    mkdirSync(at('known'));
+    folders.know([at('known')]);
+    const file = { temporary: at('incoming/x'), target: at('known/x'), content: Buffer.from('x'), withName: true };
+    const written = write(file);
+    folders.forgetOne(at('known'));
+    expect(await written).toBe(false);
+    expect(await write(file)).toBe(true);
   });
 });
 
