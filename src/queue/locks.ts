@@ -41,7 +41,7 @@ export function keepLocks(o: LocksOptions): Locks {
   const all = new Map<string, Held>();
   /** Those that are being handed over to the attempt that this worker has open. */
   const handingOver = new Map<string, Promise<boolean>>();
-  /** The job came before the answer that says so to who asks this, but may have been waited for longer. */
+  /** To be asked where Redis has just refused a lock: an answer with the job, if there was one, came first, but passes through more promises. */
   const isHandedOver = async (id: string): Promise<boolean> => {
     await nextTurn();
     return (await handingOver.get(id)) === true;

@@ -53,7 +53,7 @@ export function takeJobs({ worker, handle, onFault, ...o }: JobTakingOptions): J
     await handle(job, token);
     handling -= 1;
     ask();
-    if (waiting && !isBeside && handling < most && !closing.signal.aborted) follow(askBeside());
+    askBeside();
   };
   const question = async (block: boolean): Promise<Job | undefined> => {
     const [token, askedAtMs] = [randomUUID(), performance.now()];
@@ -79,11 +79,15 @@ export function takeJobs({ worker, handle, onFault, ...o }: JobTakingOptions): J
     ask();
   };
   /** BullMQ wakes nobody where a job that ends makes room below a bound of the whole queue. */
-  const askBeside = async (): Promise<void> => {
+  const askBeside = (): void => {
+    if (!waiting || isBeside || handling >= most || closing.signal.aborted) return;
     isBeside = true;
-    const job = await question(false);
-    isBeside = false;
-    if (job !== undefined && handling < most && waiting && !closing.signal.aborted) follow(askBeside());
+    const asked = async (): Promise<void> => {
+      const job = await question(false);
+      isBeside = false;
+      if (job !== undefined) askBeside();
+    };
+    follow(asked());
   };
   ask();
   return {

@@ -132,8 +132,8 @@ describe('a worker that starts', () => {
   it('is where a link on the way leads to: a sandbox covers the link', async () => {
     const root = newRoot();
     symlinkSync(root, `${root}-link`);
-    const folder = await takeWorkFolder(`${root}-link/work`, 'host', true);
-    expect(folder.path).toBe(`${realpathSync(root)}/work/host`);
+    const folder = await takeWorkFolder(`${root}-link/inner`, 'host', true);
+    expect(folder.path).toBe(`${realpathSync(root)}/inner/host`);
     await folder.release();
   });
 
