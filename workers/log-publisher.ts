@@ -35,6 +35,9 @@ interface Progress {
   published: Position;
   archived: Position;
   marks: Position[];
+  /** What is on its way to Redis, in the order of its lines, and where it ends. */
+  sending: Sending[];
+  sent: Position;
   /** A piece on its way to the archive, while lines go on to Redis; never rejects. */
   archiving: Promise<void> | null;
   archiveFault: { cause: unknown } | null;
@@ -49,6 +52,12 @@ interface Progress {
   damage: BuilderError | null;
 }
 
+/** Consecutive chunks that go to Redis together; `answers` never rejects. */
+interface Sending {
+  chunks: LogChunk[];
+  answers: Promise<PromiseSettledResult<number>[]>;
+}
+
 /** Starts draining at once; the script is never held up by it. */
 export function startPublisher(o: PublisherOptions): Publisher {
   const stopped = new AbortController();
@@ -56,6 +65,8 @@ export function startPublisher(o: PublisherOptions): Publisher {
     published: { offset: 0, line: 1 },
     archived: { offset: 0, line: 1 },
     marks: [],
+    sending: [],
+    sent: { offset: 0, line: 1 },
     archiving: null,
     archiveFault: null,
     room: null,
@@ -86,6 +97,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
         o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
         return 'fault' as const;
       });
+      if (step === 'fault') await takeBack(progress);
       if (progress.damage !== null) return;
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
       else if (step === 'idle' && finishing) return;
@@ -93,6 +105,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
     }
   })().finally(async () => {
     o.redis.off('ready', doubt);
+    await takeBack(progress);
     await progress.archiving;
   });
   const stop = (): void => {
@@ -126,6 +139,7 @@ export function startPublisher(o: PublisherOptions): Publisher {
 async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 'idle'> {
   throwArchiveFault(progress);
   if (progress.doubtful) {
+    await takeBack(progress);
     const last = await lastLine(o.redis, o.log);
     progress.doubtful = false;
     if (last + 1 < progress.published.line) rewind(progress, last);
@@ -158,19 +172,19 @@ function throwArchiveFault(progress: Progress): void {
   if (fault !== null) throw fault.cause;
 }
 
-/** Some at once, in their order: of those behind one that Redis refuses it takes none either. */
+/** Some at once, in their order: of those behind one that Redis refuses it takes none either. While it takes some the next are on their way. */
 async function publishChunks(o: PublisherOptions, progress: Progress): Promise<void> {
-  const { published, archived } = progress;
-  const chunks = await nextChunks(o.spool, published);
-  const firstUnarchived = archived.line;
-  const last = chunks.length - 1;
-  const appends = chunks.map((chunk, index) => appendChunk(o.redis, o.log, { ...chunk, firstUnarchived, wake: index === last }));
-  const answers = await Promise.allSettled(appends);
-  for (const [index, answer] of answers.entries()) {
+  while (progress.sending.length < limits.logGroupsAtOnce && progress.sent.offset < o.spool.bytes) await sendChunks(o, progress);
+  const { chunks, answers } = progress.sending[0] ?? NOTHING;
+  for (const [index, answer] of (await answers).entries()) {
     if (answer.status === 'rejected') throw answer.reason;
     const chunk = chunks[index] as LogChunk;
+    const { published } = progress;
     const known = answer.value;
-    if (known < chunk.firstLine) return rewind(progress, known);
+    if (known < chunk.firstLine) {
+      await takeBack(progress);
+      return rewind(progress, known);
+    }
     progress.marks.push({ ...published });
     const end = chunk.firstLine + chunk.lines;
     // A repeated append may have been a shorter one before.
@@ -178,14 +192,36 @@ async function publishChunks(o: PublisherOptions, progress: Progress): Promise<v
     published.offset += chunk.ndjson.length - (next < end ? linesFrom(chunk, next).length : 0);
     published.line = next;
     o.spool.forget(published.offset);
-    if (next < end) return;
+    if (next < end) return takeBack(progress);
   }
+  progress.sending.shift();
+}
+
+const NOTHING: Sending = { chunks: [], answers: Promise.resolve([]) };
+
+async function sendChunks({ redis, log, spool }: PublisherOptions, progress: Progress): Promise<void> {
+  const chunks = await nextChunks(spool, progress.sent);
+  const firstUnarchived = progress.archived.line;
+  const last = chunks.length - 1;
+  const appends = chunks.map((chunk, index) => appendChunk(redis, log, { ...chunk, firstUnarchived, wake: index === last }));
+  progress.sending.push({ chunks, answers: Promise.allSettled(appends) });
+  for (const { ndjson, lines } of chunks) {
+    progress.sent.offset += ndjson.length;
+    progress.sent.line += lines;
+  }
+}
+
+/** What is on its way is waited for, and sent anew where it is not known to have come. */
+async function takeBack(progress: Progress): Promise<void> {
+  await Promise.all(progress.sending.map(({ answers }) => answers));
+  progress.sending = [];
+  progress.sent = { ...progress.published };
 }
 
 async function nextChunks(spool: Spool, from: Position): Promise<LogChunk[]> {
   const chunks: LogChunk[] = [];
   let { offset, line } = from;
-  while (chunks.length < limits.logEntriesAtOnce && offset < spool.bytes) {
+  while (chunks.length < limits.logGroupEntriesMax && offset < spool.bytes) {
     const { chunk, lines } = await spool.readFrom(offset, limits.logEntryBytesMax);
     chunks.push({ firstLine: line, lines, ndjson: chunk });
     offset += chunk.length;
@@ -231,5 +267,6 @@ function rewind(progress: Progress, last: number): void {
   const mark = marks[Math.max(0, known)];
   if (mark === undefined) return;
   progress.published = { ...mark };
+  progress.sent = { ...mark };
   progress.marks = marks.slice(0, Math.max(0, known));
 }
