@@ -15,20 +15,39 @@ export interface Observed {
   atMs: number[];
 }
 
-/** Resolves when the server has ended the answer; `keep`: whether what came is kept, as it is unless said otherwise. */
-export function observeRun({ url, token }: BenchPool, run: string, { keep } = { keep: true }): Promise<Observed> {
+export interface Observing {
+  /** Whether what came is kept; true unless said otherwise. */
+  keep?: boolean;
+  /** Where it is kept, while there is room: a log that is kept as it comes keeps the garbage collector of the observer busy. */
+  room?: Buffer;
+}
+
+/** Resolves when the server has ended the answer. */
+export function observeRun(
+  { url, token }: BenchPool,
+  run: string,
+  { keep = true, room = Buffer.alloc(0) }: Observing = {},
+): Promise<Observed> {
   const headers = { authorization: `Bearer ${token}`, accept: 'application/x-ndjson' };
   return new Promise((resolve, reject) => {
     const request = get(`${url}/api/v1/runs/${run}/log?follow=1`, { headers, agent: false }, (answer) => {
       if (answer.statusCode !== 200) reject(new Error(`the log of ${run}: ${answer.statusCode}`));
       const observed: Observed = { bytes: 0, chunks: [], atMs: [] };
       let afterNewline = true;
+      let filled = 0;
+      const kept = (chunk: Buffer): Buffer => {
+        if (filled + chunk.length > room.length) return chunk;
+        const place = room.subarray(filled, filled + chunk.length);
+        place.set(chunk);
+        filled += chunk.length;
+        return place;
+      };
       answer.on('data', (chunk: Buffer) => {
         observed.bytes += chunk.length - emptyLines(chunk, afterNewline);
         afterNewline = chunk.at(-1) === NEWLINE;
         if (!keep) return;
         observed.atMs.push(monotonicMs());
-        observed.chunks.push(chunk);
+        observed.chunks.push(kept(chunk));
       });
       answer.on('error', reject);
       answer.on('end', () => resolve(observed));

@@ -8,7 +8,7 @@ import type { RunResult } from '../../src/job/run.ts';
 import { archiveChunk } from '../../src/logs/archive.ts';
 import { type AttemptState, readLog } from '../../src/logs/reader.ts';
 import { sealLog } from '../../src/logs/seal.ts';
-import { appendChunk, type LogId, trimBefore } from '../../src/logs/stream.ts';
+import { appendChunk, type LogId, lastLine, trimBefore } from '../../src/logs/stream.ts';
 import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { keys } from '../../src/redis/keys.ts';
@@ -422,6 +422,44 @@ describe('while Redis is away', () => {
     const { log: digest } = await writer.finish();
     expect(digest.sha256).toBe(sha256(expected.join('')));
     expect(textsOf(await read(writer.log)) === expected.join('')).toBe(true);
+  });
+
+  it('and back older in the middle of a long log, it is given again what it has forgotten', async () => {
+    const writer = await openLog();
+    const blocks = Array.from({ length: 40 }, (_, n) => `${n} ${'0123456789abcdef'.repeat(6)}\n`.repeat(2_000));
+    const push = async (from: number, to: number): Promise<void> => {
+      for (const block of blocks.slice(from, to)) await writer.push('stdout', block);
+    };
+    const isSeen = (lines: number) => async (): Promise<boolean> => (await lastLine(connection, writer.log)) >= lines;
+    await push(0, 5);
+    await until(isSeen(10_000), 'the first lines');
+    redis.remember();
+    await push(5, 15);
+    await until(isSeen(20_000), 'lines that are to be forgotten');
+    await redis.kill();
+    await push(15, 30);
+    await redis.startOlder();
+    await push(30, 40);
+    const { log: digest } = await writer.finish();
+    const text = blocks.join('');
+    expect(digest.sha256).toBe(sha256(text));
+    expect(textsOf(await read(writer.log)) === text).toBe(true);
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    expect(textsOf(await read(writer.log)) === text).toBe(true);
+  });
+
+  it('or full, the log waits, and arrives whole when there is room', async () => {
+    const writer = await openLog();
+    const block = `${'0123456789abcdef'.repeat(6)}\n`.repeat(5_000);
+    await writer.push('stdout', block);
+    await until(async () => (await lastLine(connection, writer.log)) === 5_000, 'the first lines');
+    await connection.config('SET', 'maxmemory', '1');
+    await writer.push('stdout', block);
+    await until(async () => (await connection.info('errorstats')).includes('errorstat_OOM'), 'lines that Redis refuses');
+    await connection.config('SET', 'maxmemory', '0');
+    const { log: digest } = await writer.finish();
+    expect(digest.sha256).toBe(sha256(block.repeat(2)));
+    expect(textsOf(await read(writer.log)) === block.repeat(2)).toBe(true);
   });
 
   it('and back empty, the log goes on from what the worker still has', async () => {

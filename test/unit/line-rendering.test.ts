@@ -16,6 +16,23 @@ describe('lines of output', () => {
     expect(text.toString() === `${texts.join('\n')}\n`).toBe(true);
   });
 
+  it('are so wherever in a line a character stands, and wherever the line lies', () => {
+    const others = ['"', '\\', '\t', '\u001f', ' ', '!', '#', '[', '\u007f', 'é'];
+    const texts = others.flatMap((other) =>
+      Array.from({ length: 40 }, (_, before) => `${'x'.repeat(before)}${other}${'ÿ'.repeat(before % 7)}${'y'.repeat(before % 5)}`),
+    );
+    const plain = texts.map((text) => text.replaceAll(/[^ !#[xyéÿ]/g, ''));
+    for (const lines of [texts, plain, texts.flatMap((text) => [text, 'plain', 'a longer one, that is plain as well'])]) {
+      const half = Math.floor(lines.length / 2);
+      const parts = [lines.slice(0, half), lines.slice(half)].map((some) => Buffer.from(`${some.join('\n')}\n`));
+      const { ndjson } = renderLines(
+        parts.map((bytes) => ({ bytes, continued: false })),
+        { line: 9, atMs: 12, source: 'stderr' },
+      );
+      expect(ndjson.toString()).toBe(asJson(lines));
+    }
+  });
+
   it('that are not UTF-8 have a mark instead, and count so', () => {
     const { ndjson, text } = render(Buffer.from([0x61, 0xff, 0x0a, 0x62, 0x0a]));
     expect(ndjson.toString()).toBe(asJson(['a\ufffd', 'b']));
