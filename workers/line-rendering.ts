@@ -25,7 +25,7 @@ export function renderLines(segments: readonly Segment[], { line, atMs, source }
   const textBytes = texts.reduce((sum, { length }) => sum + length, 0);
   // The texts come first, what they become behind them.
   makeRoom(0, textBytes);
-  const made: Made = { end: textBytes, line, head: `,"atMs":${atMs},"source":"${source}","text":"`, frame: null, isEscaped: false };
+  const made: Made = { end: textBytes, line, head: `,"atMs":${atMs},"source":"${source}","text":"`, frame: null, isMuchEscaped: false };
   let start = 0;
   for (const [index, { continued }] of segments.entries()) {
     const text = texts[index] as Buffer;
@@ -58,8 +58,8 @@ interface Made {
   line: number;
   head: string;
   frame: Frame | null;
-  /** Of the newest line something was escaped. */
-  isEscaped: boolean;
+  /** Of the newest line several characters were escaped. */
+  isMuchEscaped: boolean;
 }
 
 /** Where what stands before the text of the newest line lies in the room, and in it the last digit of the line's number. */
@@ -95,8 +95,8 @@ function renderSegment(made: Made, { start, end, continued }: { start: number; e
 
 /** Up to the end of a line, or of all; returns where the next one begins. */
 function renderText(made: Made, start: number, end: number): number {
-  // What is escaped in one line is in the next as well, mostly.
-  if (made.isEscaped) return renderEscaped(made, start, end);
+  // Where much of one line is escaped, so is much of the next, mostly.
+  if (made.isMuchEscaped) return renderEscaped(made, start, end);
   const found = firstUnusual(start, end);
   const bytes = found - start;
   makeRoom(made.end, bytes + FRAME_BYTES_MAX);
@@ -114,11 +114,12 @@ function copyInLoop(to: number, start: number, end: number): void {
   for (let from = start; from < end; from += 1) into[to + from - start] = into[from] as number;
 }
 
+/** For so many bytes room is made at a time. */
 const ESCAPED_AT_ONCE = 256;
 
 /** As renderText, byte by byte: where one is escaped there are others. */
 function renderEscaped(made: Made, start: number, end: number): number {
-  made.isEscaped = false;
+  let escapes = 0;
   for (let from = start; ; ) {
     makeRoom(made.end, ESCAPED_AT_ONCE * ESCAPE_BYTES_MAX + FRAME_BYTES_MAX);
     const into = room;
@@ -129,11 +130,13 @@ function renderEscaped(made: Made, start: number, end: number): number {
       if (!isUnusual(byte)) into[to++] = byte;
       else if (byte !== NEWLINE) {
         to = put(ESCAPES[byte] as Buffer, to);
-        made.isEscaped = true;
+        escapes += 1;
       } else break;
     }
     made.end = to;
-    if (from < stop || from === end) return from + 1;
+    if (from === stop && from < end) continue;
+    made.isMuchEscaped = escapes > 1;
+    return from + 1;
   }
 }
 

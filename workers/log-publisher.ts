@@ -30,13 +30,14 @@ interface Position {
   line: number;
 }
 
-/** `marks`: where each chunk began that is not archived, and the newest that is, in the order of their lines. */
 interface Progress {
   published: Position;
   archived: Position;
+  /** Where each chunk began that is not archived, and the newest that is, in the order of their lines. */
   marks: Position[];
-  /** What is on its way to Redis, in the order of its lines, and where it ends. */
+  /** What is on its way to Redis, in the order of its lines. */
   sending: Sending[];
+  /** Where that ends: at `published` while nothing is on its way. */
   sent: Position;
   /** A piece on its way to the archive, while lines go on to Redis; never rejects. */
   archiving: Promise<void> | null;
@@ -97,7 +98,6 @@ export function startPublisher(o: PublisherOptions): Publisher {
         o.logger.debug({ run: o.log.run, error: oneLine(cause) }, 'log not published; trying again');
         return 'fault' as const;
       });
-      if (step === 'fault') await takeBack(progress);
       if (progress.damage !== null) return;
       if (step === 'fault') await pause(limits.faultPauseMs, stopped.signal);
       else if (step === 'idle' && finishing) return;
@@ -142,12 +142,17 @@ async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 
     await takeBack(progress);
     const last = await lastLine(o.redis, o.log);
     progress.doubtful = false;
-    if (last + 1 < progress.published.line) rewind(progress, last);
+    if (last + 1 < progress.published.line) await rewind(progress, last);
   }
-  await publishChunks(o, progress);
-  const { published, archived } = progress;
-  const whole = published.offset >= o.spool.bytes;
-  const waiting = published.offset - archived.offset;
+  // Redis holds no more than so much that the archive has not.
+  if (unarchivedBytes(progress) < limits.logTailBytesMax) {
+    await publishChunks(o, progress).catch(async (cause: unknown) => {
+      await takeBack(progress);
+      throw cause;
+    });
+  }
+  const whole = progress.published.offset >= o.spool.bytes;
+  const waiting = unarchivedBytes(progress);
   const ending = progress.finishing && whole;
   if (waiting >= limits.logSegmentBytes || (ending && waiting > 0)) {
     progress.archiving ??= archivePiece(o, progress)
@@ -159,11 +164,15 @@ async function drain(o: PublisherOptions, progress: Progress): Promise<'busy' | 
         progress.wake();
       });
   }
-  // Redis holds no more than so much that the archive has not.
   if (progress.archiving === null || !(ending || waiting >= limits.logTailBytesMax)) return whole ? 'idle' : 'busy';
   await progress.archiving;
   throwArchiveFault(progress);
   return 'busy';
+}
+
+/** What Redis alone has. */
+function unarchivedBytes({ published, archived }: Progress): number {
+  return published.offset - archived.offset;
 }
 
 function throwArchiveFault(progress: Progress): void {
@@ -175,16 +184,19 @@ function throwArchiveFault(progress: Progress): void {
 /** Some at once, in their order: of those behind one that Redis refuses it takes none either. While it takes some the next are on their way. */
 async function publishChunks(o: PublisherOptions, progress: Progress): Promise<void> {
   while (progress.sending.length < limits.logGroupsAtOnce && progress.sent.offset < o.spool.bytes) await sendChunks(o, progress);
-  const { chunks, answers } = progress.sending[0] ?? NOTHING;
+  const [first] = progress.sending;
+  if (first === undefined) {
+    if (progress.published.offset >= o.spool.bytes) return;
+    // Without a wait this would be the next step again, and so on for ever.
+    throw new BuilderError('internal', `expected lines behind line ${progress.sent.line} in the spool, got none`);
+  }
+  const { chunks, answers } = first;
   for (const [index, answer] of (await answers).entries()) {
     if (answer.status === 'rejected') throw answer.reason;
     const chunk = chunks[index] as LogChunk;
     const { published } = progress;
     const known = answer.value;
-    if (known < chunk.firstLine) {
-      await takeBack(progress);
-      return rewind(progress, known);
-    }
+    if (known < chunk.firstLine) return rewind(progress, known);
     progress.marks.push({ ...published });
     const end = chunk.firstLine + chunk.lines;
     // A repeated append may have been a shorter one before.
@@ -196,8 +208,6 @@ async function publishChunks(o: PublisherOptions, progress: Progress): Promise<v
   }
   progress.sending.shift();
 }
-
-const NOTHING: Sending = { chunks: [], answers: Promise.resolve([]) };
 
 async function sendChunks({ redis, log, spool }: PublisherOptions, progress: Progress): Promise<void> {
   const chunks = await nextChunks(spool, progress.sent);
@@ -261,12 +271,13 @@ function pieceEnd({ archived, published, marks }: Progress): Position {
 }
 
 /** A Redis that came back a second older, or empty, is given again what it has forgotten and the archive does not have. */
-function rewind(progress: Progress, last: number): void {
+async function rewind(progress: Progress, last: number): Promise<void> {
   const { marks } = progress;
   const known = marks.findLastIndex((mark) => mark.line <= last + 1);
   const mark = marks[Math.max(0, known)];
-  if (mark === undefined) return;
-  progress.published = { ...mark };
-  progress.sent = { ...mark };
-  progress.marks = marks.slice(0, Math.max(0, known));
+  if (mark !== undefined) {
+    progress.published = { ...mark };
+    progress.marks = marks.slice(0, Math.max(0, known));
+  }
+  await takeBack(progress);
 }

@@ -113,7 +113,7 @@ function builderRate(lines: number): Contender {
       needPerl();
       const pool = await startPool({ workers: 1, concurrency: 1, sandbox: 'none' });
       const sha256 = floodDigest(lines);
-      const room = Buffer.alloc(lines * LINE_BYTES_MAX);
+      const room = Buffer.alloc(lines * LINE_BYTES_MAX, 1);
       return {
         measure: async () => {
           const begunAtMs = performance.now();
