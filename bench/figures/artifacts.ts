@@ -33,7 +33,7 @@ interface Material {
 export function artifactFigures(size: Size): Figure[] {
   const full = size === 'full';
   const large = { count: 1, bytes: (full ? 1024 : 24) * MIB };
-  const small = { count: full ? 2_000 : 150, bytes: 16 * 1024 };
+  const small = { count: full ? 2_000 : 120, bytes: 16 * 1024 };
   const rounds = full ? 5 : 3;
   const made = sharedMaterial(large, small);
   const what = `an artifact of ${large.bytes / MIB} MiB, and ${small.count} of 16 KiB`;

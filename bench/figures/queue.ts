@@ -78,8 +78,8 @@ function ownScript(n: number): string {
 }
 
 function submit(size: Size): Figure {
-  const runs = size === 'full' ? 100_000 : 5_000;
-  const differing = size === 'full' ? 10_000 : 2_000;
+  const runs = size === 'full' ? 100_000 : 3_000;
+  const differing = size === 'full' ? 10_000 : 1_000;
   const peers = [BATCH, 10_000].map((batch) => bullmqAddBulk({ runs, batch, script: SCRIPT }));
   return {
     name: 'submit',
