@@ -150,6 +150,8 @@ function startThread(onEnd: (thread: Thread) => void): Thread | null {
   };
   worker.on('online', () => {
     isReady = true;
+    // Node keeps a program for a thread that has come to this meanwhile, whatever was said before.
+    if (asked.size === 0) worker.unref();
   });
   worker.on('message', ({ id, answer }: { id: number; answer: Answer }) => settle(id, answer));
   // Its end follows; without a listener it would be that of the program.

@@ -1,4 +1,4 @@
-/** What becomes of artifacts where the machine allows the program no thread more: a limit of processes that root is not under. */
+/** Threads and their program: it ends while one starts, and stores artifacts where the machine allows it none, by a limit that root is not under. */
 import { spawnSync } from 'node:child_process';
 import { chownSync, mkdirSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -50,6 +50,14 @@ const [home, at] = process.argv.slice(1);
   console.log(JSON.stringify(told));
 })();
 `;
+
+it('a program ends by itself while its first thread starts', () => {
+  const threads = pathToFileURL(`${dist}src/artifacts/file-threads.js`);
+  const program = `import('${threads}').then(async ({ fileThreads }) => console.log(await fileThreads.write([])));`;
+  const { stdout, status } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', timeout: 20_000 });
+  // No answer: it was not ready.
+  expect([stdout, status]).toEqual(['null\n', 0]);
+});
 
 const missing = whyNot();
 if (missing !== null) process.stderr.write(`artifacts without threads cannot be tested here: ${missing}\n`);
