@@ -391,6 +391,15 @@ describe('a log beyond its cap', () => {
 });
 
 describe('while Redis is away', () => {
+  /** At its end, in Redis as in the archive alone. */
+  const expectWhole = async (writer: Writer, text: string): Promise<void> => {
+    const { log: digest } = await writer.finish();
+    expect(digest.sha256).toBe(sha256(text));
+    expect(textsOf(await read(writer.log)) === text).toBe(true);
+    await connection.del(keys.log(writer.log.run, 1, 'c'));
+    expect(textsOf(await read(writer.log)) === text).toBe(true);
+  };
+
   it('the log waits on disk and arrives in order and once', async () => {
     const writer = await openLog();
     await writer.push('stdout', 'before\n');
@@ -419,9 +428,7 @@ describe('while Redis is away', () => {
       await writer.push('stdout', text);
     }
     await redis.start();
-    const { log: digest } = await writer.finish();
-    expect(digest.sha256).toBe(sha256(expected.join('')));
-    expect(textsOf(await read(writer.log)) === expected.join('')).toBe(true);
+    await expectWhole(writer, expected.join(''));
   });
 
   it('and back older in the middle of a long log, it is given again what it has forgotten', async () => {
@@ -440,12 +447,7 @@ describe('while Redis is away', () => {
     await push(15, 30);
     await redis.startOlder();
     await push(30, 40);
-    const { log: digest } = await writer.finish();
-    const text = blocks.join('');
-    expect(digest.sha256).toBe(sha256(text));
-    expect(textsOf(await read(writer.log)) === text).toBe(true);
-    await connection.del(keys.log(writer.log.run, 1, 'c'));
-    expect(textsOf(await read(writer.log)) === text).toBe(true);
+    await expectWhole(writer, blocks.join(''));
   });
 
   it('or full, the log waits, and arrives whole when there is room', async () => {
@@ -461,9 +463,7 @@ describe('while Redis is away', () => {
     } finally {
       await connection.config('SET', 'maxmemory', '0');
     }
-    const { log: digest } = await writer.finish();
-    expect(digest.sha256).toBe(sha256(block.repeat(2)));
-    expect(textsOf(await read(writer.log)) === block.repeat(2)).toBe(true);
+    await expectWhole(writer, block.repeat(2));
   });
 
   it('or forgets again and again what it has of a long log, each time in the middle of some entries, it is given it again', async () => {
@@ -479,12 +479,7 @@ describe('while Redis is away', () => {
         seen = await lastLine(connection, writer.log);
       }
     }
-    const { log: digest } = await writer.finish();
-    const text = blocks.join('');
-    expect(digest.sha256).toBe(sha256(text));
-    expect(textsOf(await read(writer.log)) === text).toBe(true);
-    await connection.del(keys.log(writer.log.run, 1, 'c'));
-    expect(textsOf(await read(writer.log)) === text).toBe(true);
+    await expectWhole(writer, blocks.join(''));
   });
 
   it('and back empty, the log goes on from what the worker still has', async () => {
