@@ -41,10 +41,11 @@ export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
   const inputs = indexInputs(o.inputs);
   const batch = o.store.openBatch();
   let turnedAtMs = performance.now();
-  const chosen = await chooseFiles(o, notes);
-  const stored = await storeTogether(o, chosen, batch);
-  for (const [path, found] of stored) artifacts.push(artifactOf(path, found, inputs));
-  const left = chosen.filter((path) => !stored.has(path));
+  const left: string[] = [];
+  for (const [path, found] of await storeTogether(o, chooseFiles(o, notes), batch)) {
+    if (found === null) left.push(path);
+    else artifacts.push(artifactOf(path, found, inputs));
+  }
   await eachAtOnce(left, limits.filesAtOnce, async (path) => {
     // Small files are read at once, and those that need not be sent wait for nothing.
     if (performance.now() - turnedAtMs > limits.collectTurnMs) {
@@ -71,13 +72,13 @@ async function holdsScriptAlone({ folder, scriptSha256, signal }: CollectOptions
   }
 }
 
-async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<string[]> {
+async function* chooseFiles(o: CollectOptions, notes: BoundedNotes): AsyncGenerator<string, void> {
   const globs = o.globs.map((glob) => ({ glob, matches: picomatch(glob, { dot: true }), used: false }));
-  const chosen: string[] = [];
+  let chosen = 0;
   // A script without a sandbox may have put a link in the place of its folder.
   if (!(await isFolder(o.folder))) {
     notes.add('a folder that is gone', 'the folder of the run is gone, or is no folder any more: no file of it is stored');
-    return [];
+    return;
   }
   for await (const found of walkFolder(o.folder)) {
     if (found.kind === 'other') {
@@ -87,7 +88,8 @@ async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<stri
     const matching = globs.filter(({ matches }) => matches(found.path));
     for (const one of matching) one.used = true;
     if (globs.length > 0 && matching.length === 0) continue;
-    if (chosen.length < limits.artifactsPerRunMax) chosen.push(found.path);
+    chosen += 1;
+    if (chosen <= limits.artifactsPerRunMax) yield found.path;
     else
       notes.add(
         `skipped files beyond ${limits.artifactsPerRunMax}`,
@@ -95,7 +97,6 @@ async function chooseFiles(o: CollectOptions, notes: BoundedNotes): Promise<stri
       );
   }
   for (const { glob, used } of globs) if (!used) notes.add('patterns that match nothing', `no file matches --artifact ${glob}`);
-  return chosen;
 }
 
 function isFolder(path: string): Promise<boolean> {
@@ -105,21 +106,34 @@ function isFolder(path: string): Promise<boolean> {
   );
 }
 
-/** Those of many files that are small and as usual, with what they are. */
-async function storeTogether(o: CollectOptions, chosen: readonly string[], { putFiles }: BlobBatch): Promise<Map<string, StoredFile>> {
-  const atOnce = limits.threadFilesMin;
-  if (putFiles === undefined || chosen.length < atOnce) return new Map();
-  // The script as it was put there is no artifact.
-  const paths = chosen.filter((path) => path !== SCRIPT_NAME);
-  const groups = Array.from({ length: Math.ceil(paths.length / atOnce) }, (_, at) => paths.slice(at * atOnce, (at + 1) * atOnce));
-  const put = await eachAtOnce(groups, limits.filesAtOnce, async (group) => {
-    const answers = await putFiles(
-      group.map((path) => join(o.folder, path)),
-      o.signal,
-    );
-    return group.map((path, index) => [path, answers[index] ?? null] as const);
+/** Each file with what it is where it was one of many, small and as usual; null for the others. The first are stored while the next are looked for. */
+async function storeTogether(
+  o: CollectOptions,
+  chosen: AsyncIterable<string>,
+  { putFiles }: BlobBatch,
+): Promise<[path: string, found: StoredFile | null][]> {
+  let areMany = false;
+  const answers = await eachAtOnce(inGroups(chosen, limits.threadFilesMin), limits.filesAtOnce, async (group) => {
+    areMany ||= group.length === limits.threadFilesMin;
+    // The script as it was put there is no artifact.
+    const paths = areMany ? group.filter((path) => path !== SCRIPT_NAME) : [];
+    const inFolder = paths.map((path) => join(o.folder, path));
+    const put = paths.length === 0 ? [] : ((await putFiles?.(inFolder, o.signal)) ?? []);
+    const found = new Map(paths.map((path, index) => [path, put[index]]));
+    return group.map((path): [string, StoredFile | null] => [path, found.get(path) ?? null]);
   });
-  return new Map(put.flat().filter((one): one is [string, StoredFile] => one[1] !== null));
+  return answers.flat();
+}
+
+async function* inGroups(paths: AsyncIterable<string>, size: number): AsyncGenerator<string[], void> {
+  let group: string[] = [];
+  for await (const path of paths) {
+    group.push(path);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
 }
 
 interface FileOptions {

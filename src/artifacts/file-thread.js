@@ -7,7 +7,6 @@
  */
 import { createHash, hash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parentPort } from 'node:worker_threads';
 
@@ -32,6 +31,8 @@ let syncing = 0;
 const waiting = [];
 /** One request for small files at a time: each file is open until it is synced. @type {Promise<unknown>} */
 let putting = Promise.resolve();
+/** What is read of a small file, until the next one is read. */
+let smallRoom = Buffer.alloc(0);
 
 parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
   /** @type {Answer} */
@@ -82,12 +83,12 @@ function putFile(path, { blobs, incoming, bytesMax, stop }) {
     if (left === null) return null;
     const { content, mode } = left;
     const sha256 = hash('sha256', content);
-    const target = join(blobs, sha256.slice(0, 2), sha256);
+    const target = `${blobs}/${sha256.slice(0, 2)}/${sha256}`;
     const bytes = content.length;
     const found = fs.statSync(target, { throwIfNoEntry: false });
     // A file of another length is damage; writing it anew heals it.
     if (found?.size === bytes) return { bytes, mode, sha256, found: { ino: found.ino, ctimeMs: found.ctimeMs } };
-    const temporary = join(incoming, `file-${randomUUID()}`);
+    const temporary = `${incoming}/file-${randomUUID()}`;
     return { bytes, mode, sha256, target, temporary, file: write(temporary, content) };
   } catch {
     return null;
@@ -144,6 +145,7 @@ function remove(temporary) {
 }
 
 /**
+ * Its content is there until the next call: memory that is new for each file takes longer than reading it.
  * @param {string} path
  * @param {number} bytesMax
  */
@@ -152,10 +154,11 @@ function read(path, bytesMax) {
   try {
     const stats = fs.fstatSync(file);
     if (!stats.isFile() || stats.size > bytesMax) return null;
-    const room = Buffer.allocUnsafe(stats.size + 1);
+    if (smallRoom.length <= stats.size) smallRoom = Buffer.allocUnsafeSlow(Math.max(READ_BYTES, stats.size + 1));
     let filled = 0;
-    for (let got = -1; got !== 0 && filled < stats.size; filled += got) got = fs.readSync(file, room, filled, room.length - filled, filled);
-    return filled > stats.size ? null : { content: room.subarray(0, filled), mode: stats.mode & 0o777 };
+    for (let got = -1; got !== 0 && filled < stats.size; filled += got)
+      got = fs.readSync(file, smallRoom, filled, stats.size + 1 - filled, filled);
+    return filled > stats.size ? null : { content: smallRoom.subarray(0, filled), mode: stats.mode & 0o777 };
   } finally {
     fs.closeSync(file);
   }
