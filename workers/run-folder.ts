@@ -178,7 +178,8 @@ async function placeInput(home: string, input: InputFile, store: Store, signal: 
   const stream = await store.getBlob(input.sha256);
   try {
     signal.throwIfAborted();
-    const content = checkedContent({ sha256: input.sha256, bytes, open: () => stream });
+    // Given the signal as well: Node 24 waits for the source of a pipeline that is given up.
+    const content = checkedContent({ sha256: input.sha256, bytes, open: () => stream }, signal);
     await pipeline(Readable.from(content), createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal });
   } finally {
     // Where nobody has begun to read it, nobody else would end it, or hear what goes wrong with it.
