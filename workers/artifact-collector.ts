@@ -81,6 +81,7 @@ async function* chooseFiles(o: CollectOptions, notes: BoundedNotes): AsyncGenera
     return;
   }
   for await (const found of walkFolder(o.folder)) {
+    o.signal.throwIfAborted();
     if (found.kind === 'other') {
       notes.add(`skipped ${found.what}`, `skipped ${found.path}: ${found.what} are not stored`);
       continue;
@@ -109,7 +110,7 @@ function isFolder(path: string): Promise<boolean> {
 /** Each file with what it is where it was one of many, small and as usual; null for the others. The first are stored while the next are looked for. */
 async function storeTogether(
   o: CollectOptions,
-  chosen: AsyncIterable<string>,
+  chosen: AsyncGenerator<string, void>,
   { putFiles }: BlobBatch,
 ): Promise<[path: string, found: StoredFile | null][]> {
   let areMany = false;
@@ -125,7 +126,7 @@ async function storeTogether(
   return answers.flat();
 }
 
-async function* inGroups(paths: AsyncIterable<string>, size: number): AsyncGenerator<string[], void> {
+async function* inGroups(paths: AsyncGenerator<string, void>, size: number): AsyncGenerator<string[], void> {
   let group: string[] = [];
   for await (const path of paths) {
     group.push(path);

@@ -67,6 +67,18 @@ describe('a bounded number of things at a time', () => {
     await expect(eachAtOnce(broken(), 8, async (item) => item)).rejects.toThrow('no more names');
   });
 
+  test('a generator that fails as it is given up hides no failure', async () => {
+    async function* shut(): AsyncGenerator<number> {
+      try {
+        for (;;) yield 1;
+      } finally {
+        // biome-ignore lint/correctness/noUnsafeFinally: what is tested
+        throw new Error('cannot be shut');
+      }
+    }
+    await expect(eachAtOnce(shut(), 2, () => Promise.reject(new Error('no room')))).rejects.toThrow('no room');
+  });
+
   test('also a list, and an empty one', async () => {
     expect(await eachAtOnce([3, 2, 1], 8, async (item) => item * 2)).toEqual([6, 4, 2]);
     expect(await eachAtOnce([], 8, async (item) => item)).toEqual([]);
