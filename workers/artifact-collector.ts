@@ -115,6 +115,7 @@ async function storeTogether(
 ): Promise<[path: string, found: StoredFile | null][]> {
   let areMany = false;
   const answers = await eachAtOnce(inGroups(chosen, limits.threadFilesMin), limits.filesAtOnce, async (group) => {
+    // The first group is begun first; where it is not whole there is no other.
     areMany ||= group.length === limits.threadFilesMin;
     // The script as it was put there is no artifact.
     const paths = areMany ? group.filter((path) => path !== SCRIPT_NAME) : [];

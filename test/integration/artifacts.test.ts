@@ -235,6 +235,9 @@ describe('collecting', () => {
 
   it('ends at once when it is given up', async () => {
     writeFileSync(`${home}/file`, 'f');
-    await expect(collect({ signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    const signal = AbortSignal.abort(new Error('enough'));
+    await expect(collect({ signal })).rejects.toThrow('enough');
+    // Also the walk past files that nobody wants.
+    await expect(collect({ signal, globs: ['*.none'] })).rejects.toThrow('enough');
   });
 });
