@@ -13,7 +13,7 @@ import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { type BoundedNotes, createBoundedNotes } from './bounded-notes.ts';
 import { type ReadFile, readLeftFile } from './file-reading.ts';
 import { holdsOnly } from './folder-names.ts';
-import { walkFolder } from './folder-walk.ts';
+import { type Found, walkFolder } from './folder-walk.ts';
 
 export interface CollectOptions {
   folder: string;
@@ -72,32 +72,52 @@ async function holdsScriptAlone({ folder, scriptSha256, signal }: CollectOptions
   }
 }
 
-async function* chooseFiles(o: CollectOptions, notes: BoundedNotes): AsyncGenerator<string, void> {
+/** In groups of `limits.threadFilesMin`, each as soon as it is whole; the last one may be smaller. */
+async function* chooseFiles(o: CollectOptions, notes: BoundedNotes): AsyncGenerator<string[], void> {
   const globs = o.globs.map((glob) => ({ glob, matches: picomatch(glob, { dot: true }), used: false }));
   let chosen = 0;
+  let group: string[] = [];
   // A script without a sandbox may have put a link in the place of its folder.
   if (!(await isFolder(o.folder))) {
     notes.add('a folder that is gone', 'the folder of the run is gone, or is no folder any more: no file of it is stored');
     return;
   }
-  for await (const found of walkFolder(o.folder)) {
-    o.signal.throwIfAborted();
-    if (found.kind === 'other') {
-      notes.add(`skipped ${found.what}`, `skipped ${found.path}: ${found.what} are not stored`);
-      continue;
+  for await (const folder of walkFolder(o.folder)) {
+    for (const found of folder) {
+      if (!isChosen(found, globs, notes)) continue;
+      chosen += 1;
+      if (chosen > limits.artifactsPerRunMax) {
+        const skipped = `skipped ${found.path}: a run has at most ${limits.artifactsPerRunMax} artifacts`;
+        notes.add(`skipped files beyond ${limits.artifactsPerRunMax}`, skipped);
+        continue;
+      }
+      group.push(found.path);
+      if (group.length < limits.threadFilesMin) continue;
+      yield group;
+      o.signal.throwIfAborted();
+      group = [];
     }
-    const matching = globs.filter(({ matches }) => matches(found.path));
-    for (const one of matching) one.used = true;
-    if (globs.length > 0 && matching.length === 0) continue;
-    chosen += 1;
-    if (chosen <= limits.artifactsPerRunMax) yield found.path;
-    else
-      notes.add(
-        `skipped files beyond ${limits.artifactsPerRunMax}`,
-        `skipped ${found.path}: a run has at most ${limits.artifactsPerRunMax} artifacts`,
-      );
+    o.signal.throwIfAborted();
   }
+  if (group.length > 0) yield group;
   for (const { glob, used } of globs) if (!used) notes.add('patterns that match nothing', `no file matches --artifact ${glob}`);
+}
+
+interface Glob {
+  glob: string;
+  matches: (path: string) => boolean;
+  used: boolean;
+}
+
+function isChosen(found: Found, globs: Glob[], notes: BoundedNotes): boolean {
+  if (found.kind === 'other') {
+    notes.add(`skipped ${found.what}`, `skipped ${found.path}: ${found.what} are not stored`);
+    return false;
+  }
+  if (globs.length === 0) return true;
+  const matching = globs.filter(({ matches }) => matches(found.path));
+  for (const one of matching) one.used = true;
+  return matching.length > 0;
 }
 
 function isFolder(path: string): Promise<boolean> {
@@ -110,11 +130,11 @@ function isFolder(path: string): Promise<boolean> {
 /** Each file with what it is where it was one of many, small and as usual; null for the others. The first are stored while the next are looked for. */
 async function storeTogether(
   o: CollectOptions,
-  chosen: AsyncGenerator<string, void>,
+  chosen: AsyncGenerator<string[], void>,
   { putFiles }: BlobBatch,
 ): Promise<[path: string, found: StoredFile | null][]> {
   let areMany = false;
-  const answers = await eachAtOnce(inGroups(chosen, limits.threadFilesMin), limits.filesAtOnce, async (group) => {
+  const answers = await eachAtOnce(chosen, limits.filesAtOnce, async (group) => {
     // The first group is begun first; where it is not whole there is no other.
     areMany ||= group.length === limits.threadFilesMin;
     // The script as it was put there is no artifact.
@@ -125,17 +145,6 @@ async function storeTogether(
     return group.map((path): [string, StoredFile | null] => [path, found.get(path) ?? null]);
   });
   return answers.flat();
-}
-
-async function* inGroups(paths: AsyncGenerator<string, void>, size: number): AsyncGenerator<string[], void> {
-  let group: string[] = [];
-  for await (const path of paths) {
-    group.push(path);
-    if (group.length < size) continue;
-    yield group;
-    group = [];
-  }
-  if (group.length > 0) yield group;
 }
 
 interface FileOptions {

@@ -4,9 +4,13 @@ import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { oneLine } from '../src/service/errors.ts';
 
+export type Found = FoundFile | FoundOther;
 export type FoundFile = { kind: 'file'; path: string };
 /** `what` is said of more than one: «symbolic links». */
 export type FoundOther = { kind: 'other'; what: string; path: string };
+
+/** What Node has in the place of bytes that are no text. */
+const REPLACEMENT = '\uFFFD';
 
 const OTHERS: [keyof Dirent & `is${string}`, string][] = [
   ['isSymbolicLink', 'symbolic links'],
@@ -16,28 +20,43 @@ const OTHERS: [keyof Dirent & `is${string}`, string][] = [
   ['isCharacterDevice', 'devices'],
 ];
 
-/** Ascending order of names within each folder, so that two equal folders give one list. */
-export async function* walkFolder(root: string): AsyncGenerator<FoundFile | FoundOther> {
+/**
+ * Of each folder what it holds, in ascending order of names, so that two equal folders give one list. One folder in one piece: a step of an
+ * asynchronous generator for each file takes longer than all that is done for it here.
+ */
+export async function* walkFolder(root: string): AsyncGenerator<Found[], void> {
   const folders = [''];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    const entries = await readdir(folder === '' ? root : `${root}/${folder}`, { withFileTypes: true, encoding: 'buffer' }).catch(oneLine);
+    const entries = await readEntries(folder === '' ? root : `${root}/${folder}`).catch(oneLine);
     if (typeof entries === 'string') {
-      yield { kind: 'other', what: 'folders that cannot be read', path: `${folder} (${entries})` };
+      yield [{ kind: 'other', what: 'folders that cannot be read', path: `${folder} (${entries})` }];
       continue;
     }
     const inside: string[] = [];
-    for (const entry of entries.sort((a, b) => Buffer.compare(a.name, b.name))) {
-      const path = folder === '' ? entry.name.toString() : `${folder}/${entry.name.toString()}`;
-      if (!isUtf8(entry.name)) yield { kind: 'other', what: 'names that are not UTF-8', path };
+    const found: Found[] = [];
+    for (const entry of entries) {
+      const name = nameOf(entry);
+      const path = folder === '' ? name : `${folder}/${name}`;
+      if (Buffer.isBuffer(entry.name) && !isUtf8(entry.name)) found.push({ kind: 'other', what: 'names that are not UTF-8', path });
       else if (entry.isDirectory()) inside.push(path);
-      else if (entry.isFile()) yield { kind: 'file', path };
-      else
-        yield {
-          kind: 'other',
-          what: OTHERS.find(([is]) => (entry as unknown as Record<string, () => boolean>)[is]?.())?.[1] ?? 'unknown things',
-          path,
-        };
+      else if (entry.isFile()) found.push({ kind: 'file', path });
+      else found.push({ kind: 'other', what: OTHERS.find(([is]) => entry[is]())?.[1] ?? 'unknown things', path });
     }
     folders.push(...inside.reverse());
+    yield found;
   }
+}
+
+type Entry = Dirent | Dirent<Buffer>;
+
+/** In order. Names as text, for half of the time that they take as bytes; as bytes where one of them is no UTF-8, or Node could not ask what it is of. */
+async function readEntries(path: string): Promise<Entry[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch(() => null);
+  if (entries?.every(({ name }) => !name.includes(REPLACEMENT)) === true) return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  const exact = await readdir(path, { withFileTypes: true, encoding: 'buffer' });
+  return exact.sort((a, b) => Buffer.compare(a.name, b.name));
+}
+
+function nameOf({ name }: Entry): string {
+  return typeof name === 'string' ? name : name.toString();
 }

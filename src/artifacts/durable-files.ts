@@ -31,7 +31,7 @@ export interface DurableFiles {
   remove(key: string): Promise<void>;
   /** Writes, reads and removes a small temporary file; resolves with its time by the file system's own clock. */
   probe(): Promise<number>;
-  /** Removes temporary files that a crash left, `limits.storeLeftoverMs` before `nowMs`. */
+  /** Removes temporary files and folders that a crash left, `limits.storeLeftoverMs` before `nowMs`. */
   sweep(nowMs: number): Promise<void>;
 }
 
@@ -43,7 +43,8 @@ export type Unsettled = Map<string, [key: string, found: FoundFile][]>;
 
 /** Made when the store is opened: a store without it is not there. */
 export const INCOMING = 'incoming';
-const TEMPORARY = /^(file|probe)-[0-9a-f-]{36}$/;
+/** `files-`: a folder of a thread's (file-thread.js). */
+const TEMPORARY = /^(file|files|probe)-[0-9a-f-]{36}$/;
 
 export async function openDurableFiles(root: string): Promise<DurableFiles> {
   const incoming = join(root, INCOMING);
@@ -252,6 +253,6 @@ async function sweepFolder(incoming: string, beforeMs: number): Promise<void> {
       (found) => found.mtimeMs,
       () => Number.POSITIVE_INFINITY,
     );
-    if (modifiedMs < beforeMs) await rm(path, { force: true });
+    if (modifiedMs < beforeMs) await rm(path, { force: true, recursive: true });
   }
 }

@@ -29,54 +29,85 @@ const syncFolder = promisify(fs.fsync);
 let syncing = 0;
 /** Those that wait for their turn. @type {(() => void)[]} */
 const waiting = [];
-/** One request for small files at a time: each file is open until it is synced. @type {Promise<unknown>} */
-let putting = Promise.resolve();
-/** What is read of a small file, until the next one is read. */
-let smallRoom = Buffer.alloc(0);
-
-parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
-  /** @type {Answer} */
-  const answer = await answerTo(request);
-  parentPort?.postMessage({ id, answer });
-});
-
-/**
- * @param {Request} request
- * @returns {Promise<Answer>}
- */
-async function answerTo(request) {
-  if ('writes' in request) return { written: await writeAllDurably(request.writes) };
-  return 'paths' in request ? { files: await putInTurn(request) } : copy(request);
-}
-
-/** @param {PutRequest & Stoppable} request */
-function putInTurn(request) {
-  const put = putting.then(() => putFiles(request));
-  putting = put.catch(() => undefined);
-  return put;
-}
-
-/**
- * Null for what is not as usual, and is left to others: no small regular file, or no store that takes it.
- * @param {PutRequest & Stoppable} request
- * @returns {Promise<(PutFile | null)[]>}
- */
-function putFiles(request) {
-  const put = request.paths.map((path) => putFile(path, request));
-  return Promise.all(put.map((one) => (one !== null && 'temporary' in one ? name(one, request) : one)));
-}
-
 /**
  * Under a temporary name, open and not synced yet.
  * @typedef {{ bytes: number, mode: number, sha256: string, target: string, temporary: string, file: number }} Written
  */
 
 /**
+ * Small files that are to be put.
+ * @typedef {{ request: PutRequest & Stoppable, answer: (files: (PutFile | null)[]) => void }} Put
+ */
+
+/** In the order in which they were asked for. @type {Put[]} */
+const puts = [];
+let isPutting = false;
+/** What is read of a small file, until the next one is read. */
+let smallRoom = Buffer.alloc(0);
+
+parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
+  const answer = (/** @type {Answer} */ answer) => parentPort?.postMessage({ id, answer });
+  if (!('paths' in request)) return answer('writes' in request ? { written: await writeAllDurably(request.writes) } : await copy(request));
+  puts.push({ request, answer: (files) => answer({ files }) });
+  await putAll();
+});
+
+/** The answer has null for what is not as usual, and is left to others: no small regular file, or no store that takes it. */
+async function putAll() {
+  if (isPutting) return;
+  isPutting = true;
+  while (puts.length > 0) await putTogether();
+  isPutting = false;
+}
+
+/**
+ * What waits, until `openMax` files are to be synced. Whoever syncs a new file has its folder written too, where that has changed: so these have one
+ * of their own, which nobody changes from the first sync to the last.
+ */
+async function putTogether() {
+  const incoming = puts[0]?.request.incoming;
+  const folder = `${incoming}/files-${randomUUID()}`;
+  let made = 0;
+  const newTemporary = () => {
+    if (made === 0) fs.mkdirSync(folder);
+    made += 1;
+    return `${folder}/${made}`;
+  };
+  /** @type {(Put & { files: (PutFile | Written | null)[] })[]} */
+  const begun = [];
+  const next = () => {
+    const request = puts[0]?.request;
+    if (request === undefined || request.incoming !== incoming) return undefined;
+    return begun.length === 0 || made + request.paths.length <= request.openMax ? puts.shift() : undefined;
+  };
+  for (let one = next(); one !== undefined; one = next()) {
+    const { request, answer } = one;
+    const files = request.paths.map((path) => putFile(path, request, newTemporary));
+    if (files.some(isWritten)) begun.push({ request, answer, files });
+    else answer(/** @type {(PutFile | null)[]} */ (files));
+  }
+  const syncing = begun.map(({ request, files }) => Promise.all(files.map((one) => isWritten(one) && trySync(one.file, request.stop))));
+  const synced = await Promise.all(syncing);
+  const named = begun.map(({ files }, at) => files.map((one, index) => (isWritten(one) ? name(one, synced[at]?.[index] === true) : one)));
+  if (made > 0) orNull(() => fs.rmdirSync(folder));
+  for (const [at, { answer }] of begun.entries()) answer(named[at] ?? []);
+}
+
+/**
+ * @param {PutFile | Written | null} one
+ * @returns {one is Written}
+ */
+function isWritten(one) {
+  return one !== null && 'temporary' in one;
+}
+
+/**
  * @param {string} path
  * @param {PutRequest & Stoppable} request
+ * @param {() => string} newTemporary
  * @returns {PutFile | Written | null}
  */
-function putFile(path, { blobs, incoming, bytesMax, stop }) {
+function putFile(path, { blobs, bytesMax, stop }, newTemporary) {
   if (Atomics.load(stop, 0) !== 0) return null;
   try {
     const left = read(path, bytesMax);
@@ -88,7 +119,7 @@ function putFile(path, { blobs, incoming, bytesMax, stop }) {
     const found = fs.statSync(target, { throwIfNoEntry: false });
     // A file of another length is damage; writing it anew heals it.
     if (found?.size === bytes) return { bytes, mode, sha256, found: { ino: found.ino, ctimeMs: found.ctimeMs } };
-    const temporary = `${incoming}/file-${randomUUID()}`;
+    const temporary = newTemporary();
     return { bytes, mode, sha256, target, temporary, file: write(temporary, content) };
   } catch {
     return null;
@@ -96,18 +127,15 @@ function putFile(path, { blobs, incoming, bytesMax, stop }) {
 }
 
 /**
- * Whole and synced, then under its name; the name is not durable yet. Nothing stays after a failure.
+ * Under its name, which is not durable yet, once it is whole and synced. Nothing stays after a failure.
  * @param {Written} written
- * @param {Stoppable} request
- * @returns {Promise<PutFile | null>}
+ * @param {boolean} isSynced
+ * @returns {PutFile | null}
  */
-async function name({ bytes, mode, sha256, target, temporary, file }, { stop }) {
+function name({ bytes, mode, sha256, target, temporary, file }, isSynced) {
   try {
-    try {
-      await syncInTurn(file, stop);
-    } finally {
-      fs.closeSync(file);
-    }
+    fs.closeSync(file);
+    if (!isSynced) throw new Error('not synced');
     fs.renameSync(temporary, target);
     const { ino, ctimeMs } = fs.statSync(target);
     return { bytes, mode, sha256, found: { ino, ctimeMs } };
@@ -115,6 +143,18 @@ async function name({ bytes, mode, sha256, target, temporary, file }, { stop }) 
     remove(temporary);
     return null;
   }
+}
+
+/**
+ * @param {number} file
+ * @param {Int32Array} stop
+ * @returns {Promise<boolean>}
+ */
+function trySync(file, stop) {
+  return syncInTurn(file, stop).then(
+    () => true,
+    () => false,
+  );
 }
 
 /**

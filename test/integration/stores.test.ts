@@ -7,8 +7,10 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmdirSync,
+  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -64,14 +66,20 @@ describe('the folder store', () => {
     await expect(whole(1, '../none')).rejects.toMatchObject({ code: 'invalid-value' });
   });
 
-  it('removes its own temporary files of long ago when it opens, and no others', async () => {
+  it('removes its own temporary files and folders of long ago when it opens, and no others', async () => {
     const [old, fresh] = [`file-${randomUUID()}`, `file-${randomUUID()}`];
     const names = [old, fresh, 'file-of-somebody', `probe-${randomUUID()}`];
     for (const name of names) writeFileSync(`${path}/incoming/${name}`, 'x');
     const longAgo = new Date(Date.now() - limits.storeLeftoverMs - 60_000);
-    for (const name of [old, 'file-of-somebody', names[3]]) utimesSync(`${path}/incoming/${name}`, longAgo, longAgo);
+    const [oldFolder, freshFolder] = [`files-${randomUUID()}`, `files-${randomUUID()}`];
+    for (const name of [oldFolder, freshFolder]) {
+      mkdirSync(`${path}/incoming/${name}`);
+      writeFileSync(`${path}/incoming/${name}/1`, 'x');
+    }
+    for (const name of [old, 'file-of-somebody', names[3], oldFolder]) utimesSync(`${path}/incoming/${name}`, longAgo, longAgo);
     await (await openFolderStore(path)).close();
-    expect(readdirSync(`${path}/incoming`).sort()).toEqual([fresh, 'file-of-somebody'].sort());
+    expect(readdirSync(`${path}/incoming`).sort()).toEqual([fresh, freshFolder, 'file-of-somebody'].sort());
+    rmSync(`${path}/incoming/${freshFolder}`, { recursive: true });
   });
 
   it('keeps its word when somebody removes empty folders under it', async () => {
@@ -356,7 +364,7 @@ function smallFileTests({ store, path }: { store: () => Store; path: string }): 
   });
 
   it('are open a few at a time, however many are asked for', async () => {
-    const count = 8 * limits.threadFilesMin;
+    const count = 32 * limits.threadFilesMin;
     const paths = Array.from({ length: count }, (_, index) => leave(`many-${index}`, `one of many: ${index}`));
     const batch = store().openBatch();
     const openFiles = (): number => readdirSync('/proc/self/fd').length;
@@ -365,12 +373,35 @@ function smallFileTests({ store, path }: { store: () => Store; path: string }): 
     const watch = setInterval(() => {
       most = Math.max(most, openFiles() - before);
     }, 1);
-    const groups = Array.from({ length: 8 }, (_, at) => paths.slice(at * limits.threadFilesMin, (at + 1) * limits.threadFilesMin));
+    const groups = Array.from({ length: 32 }, (_, at) => paths.slice(at * limits.threadFilesMin, (at + 1) * limits.threadFilesMin));
     const answers = await Promise.all(groups.map((group) => batch.putFiles?.(group)));
     clearInterval(watch);
     expect(answers.flat().filter((one) => one != null)).toHaveLength(count);
     expect(most).toBeGreaterThan(0);
-    expect(most).toBeLessThanOrEqual(limits.fileThreadsMax * (limits.threadFilesMin + 2));
+    expect(most).toBeLessThanOrEqual(limits.fileThreadsMax * (limits.threadOpenFilesMax + 2));
+  });
+
+  it('of others are stored beside some that are given up, and nothing of these stays', async () => {
+    const lying = readdirSync(`${path}/incoming`);
+    const groups = Array.from({ length: 16 }, (_, group) =>
+      Array.from({ length: limits.threadFilesMin }, (_, index) => leave(`${group}-${index}`, `file ${index} of group ${group}`)),
+    );
+    const batch = store().openBatch();
+    const enough = new AbortController();
+    const isGivenUp = (group: number): boolean => group % 2 === 1;
+    const putting = groups.map((paths, group) => batch.putFiles?.(paths, isGivenUp(group) ? enough.signal : undefined));
+    const settled = Promise.allSettled(putting);
+    await putting[0];
+    enough.abort(new Error('enough'));
+    const answers = await settled;
+    await batch.settle();
+    expect(answers.some(({ status }) => status === 'rejected')).toBe(true);
+    for (const [group, answer] of answers.entries()) {
+      if (answer.status === 'rejected') expect([isGivenUp(group), answer.reason]).toEqual([true, enough.signal.reason]);
+      else expect(answer.value?.map((one) => one?.sha256)).toEqual(groups[group]?.map((file) => sha256Of(readFileSync(file))));
+    }
+    // A thread that is told so late ends what it has begun.
+    await until(() => readdirSync(`${path}/incoming`).length === lying.length, 'no temporary file to stay');
   });
 
   it('are given up with the signal', async () => {
