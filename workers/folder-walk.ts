@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { oneLine } from '../src/service/errors.ts';
+import { onceFilesOpen } from './descriptors.ts';
 
 export type Found = FoundFile | FoundOther;
 export type FoundFile = { kind: 'file'; path: string };
@@ -22,12 +23,16 @@ const OTHERS: [keyof Dirent & `is${string}`, string][] = [
 
 /**
  * Of each folder what it holds, in ascending order of names, so that two equal folders give one list. One folder in one piece: a step of an
- * asynchronous generator for each file takes longer than all that is done for it here.
+ * asynchronous generator for each file takes longer than all that is done for it here. Throws the signal's reason.
  */
-export async function* walkFolder(root: string): AsyncGenerator<Found[], void> {
+export async function* walkFolder(root: string, signal: AbortSignal): AsyncGenerator<Found[], void> {
   const folders = [''];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    const entries = await readEntries(folder === '' ? root : `${root}/${folder}`).catch(oneLine);
+    const at = folder === '' ? root : `${root}/${folder}`;
+    const entries = await onceFilesOpen(() => readEntries(at), signal).catch((cause: unknown) => {
+      signal.throwIfAborted();
+      return oneLine(cause);
+    });
     if (typeof entries === 'string') {
       yield [{ kind: 'other', what: 'folders that cannot be read', path: `${folder} (${entries})` }];
       continue;

@@ -253,6 +253,10 @@ async function sweepFolder(incoming: string, beforeMs: number): Promise<void> {
       (found) => found.mtimeMs,
       () => Number.POSITIVE_INFINITY,
     );
-    if (modifiedMs < beforeMs) await rm(path, { force: true, recursive: true });
+    if (modifiedMs >= beforeMs) continue;
+    await rm(path, { force: true, recursive: true }).catch((cause: unknown) => {
+      // A folder that another user's program left is for that user to remove, and no reason to refuse the store.
+      if (!['EACCES', 'EPERM'].includes(codeOf(cause))) throw cause;
+    });
   }
 }

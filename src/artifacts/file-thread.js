@@ -29,68 +29,52 @@ const syncFolder = promisify(fs.fsync);
 let syncing = 0;
 /** Those that wait for their turn. @type {(() => void)[]} */
 const waiting = [];
-/**
- * Under a temporary name, open and not synced yet.
- * @typedef {{ bytes: number, mode: number, sha256: string, target: string, temporary: string, file: number }} Written
- */
-
-/**
- * Small files that are to be put.
- * @typedef {{ request: PutRequest & Stoppable, answer: (files: (PutFile | null)[]) => void }} Put
- */
-
-/** In the order in which they were asked for. @type {Put[]} */
-const puts = [];
-let isPutting = false;
+/** One request for small files at a time: each file is open until it is synced. @type {Promise<unknown>} */
+let putting = Promise.resolve();
 /** What is read of a small file, until the next one is read. */
 let smallRoom = Buffer.alloc(0);
 
 parentPort?.on('message', async (/** @type {{ id: number, request: Request }} */ { id, request }) => {
-  const answer = (/** @type {Answer} */ answer) => parentPort?.postMessage({ id, answer });
-  if (!('paths' in request)) return answer('writes' in request ? { written: await writeAllDurably(request.writes) } : await copy(request));
-  puts.push({ request, answer: (files) => answer({ files }) });
-  await putAll();
+  /** @type {Answer} */
+  const answer = await answerTo(request);
+  parentPort?.postMessage({ id, answer });
 });
 
-/** The answer has null for what is not as usual, and is left to others: no small regular file, or no store that takes it. */
-async function putAll() {
-  if (isPutting) return;
-  isPutting = true;
-  while (puts.length > 0) await putTogether();
-  isPutting = false;
+/**
+ * @param {Request} request
+ * @returns {Promise<Answer>}
+ */
+async function answerTo(request) {
+  if ('writes' in request) return { written: await writeAllDurably(request.writes) };
+  return 'paths' in request ? { files: await putInTurn(request) } : copy(request);
+}
+
+/** @param {PutRequest & Stoppable} request */
+function putInTurn(request) {
+  const put = putting.then(() => putFiles(request));
+  putting = put.catch(() => undefined);
+  return put;
 }
 
 /**
- * What waits, until `openMax` files are to be synced. Whoever syncs a new file has its folder written too, where that has changed: so these have one
- * of their own, which nobody changes from the first sync to the last.
+ * Null for what is not as usual, and is left to others: no small regular file, or no store that takes it. Whoever syncs a new file has its folder
+ * written too, where that has changed: so these have one of their own, which nobody changes from the first sync to the last.
+ * @param {PutRequest & Stoppable} request
+ * @returns {Promise<(PutFile | null)[]>}
  */
-async function putTogether() {
-  const incoming = puts[0]?.request.incoming;
-  const folder = `${incoming}/files-${randomUUID()}`;
+async function putFiles(request) {
+  const folder = `${request.incoming}/files-${randomUUID()}`;
   let made = 0;
   const newTemporary = () => {
     if (made === 0) fs.mkdirSync(folder);
     made += 1;
     return `${folder}/${made}`;
   };
-  /** @type {(Put & { files: (PutFile | Written | null)[] })[]} */
-  const begun = [];
-  const next = () => {
-    const request = puts[0]?.request;
-    if (request === undefined || request.incoming !== incoming) return undefined;
-    return begun.length === 0 || made + request.paths.length <= request.openMax ? puts.shift() : undefined;
-  };
-  for (let one = next(); one !== undefined; one = next()) {
-    const { request, answer } = one;
-    const files = request.paths.map((path) => putFile(path, request, newTemporary));
-    if (files.some(isWritten)) begun.push({ request, answer, files });
-    else answer(/** @type {(PutFile | null)[]} */ (files));
-  }
-  const syncing = begun.map(({ request, files }) => Promise.all(files.map((one) => isWritten(one) && trySync(one.file, request.stop))));
-  const synced = await Promise.all(syncing);
-  const named = begun.map(({ files }, at) => files.map((one, index) => (isWritten(one) ? name(one, synced[at]?.[index] === true) : one)));
+  const put = request.paths.map((path) => putFile(path, request, newTemporary));
+  const synced = await Promise.allSettled(put.map((one) => (isWritten(one) ? syncInTurn(one.file, request.stop) : undefined)));
+  const named = put.map((one, index) => (isWritten(one) ? name(one, synced[index]?.status === 'fulfilled') : one));
   if (made > 0) orNull(() => fs.rmdirSync(folder));
-  for (const [at, { answer }] of begun.entries()) answer(named[at] ?? []);
+  return named;
 }
 
 /**
@@ -100,6 +84,11 @@ async function putTogether() {
 function isWritten(one) {
   return one !== null && 'temporary' in one;
 }
+
+/**
+ * Under a temporary name, open and not synced yet.
+ * @typedef {{ bytes: number, mode: number, sha256: string, target: string, temporary: string, file: number }} Written
+ */
 
 /**
  * @param {string} path
@@ -143,18 +132,6 @@ function name({ bytes, mode, sha256, target, temporary, file }, isSynced) {
     remove(temporary);
     return null;
   }
-}
-
-/**
- * @param {number} file
- * @param {Int32Array} stop
- * @returns {Promise<boolean>}
- */
-function trySync(file, stop) {
-  return syncInTurn(file, stop).then(
-    () => true,
-    () => false,
-  );
 }
 
 /**

@@ -13,8 +13,6 @@ export interface PutRequest {
   incoming: string;
   /** Longer ones are left alone. */
   bytesMax: number;
-  /** New ones that a thread has open at a time, of this request and those that wait with it; those of one request in any case. */
-  openMax: number;
 }
 
 /** A blob that is there, whoever put it there; its name need not be durable yet. */

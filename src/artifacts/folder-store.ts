@@ -132,8 +132,7 @@ interface Together {
 
 async function putTogether({ root, files, paths, later, signal }: Together): Promise<(StoredFile | null)[]> {
   const places = { blobs: join(root, BLOB_FOLDER), incoming: join(root, INCOMING) };
-  const bounds = { bytesMax: limits.wholeFileBytesMax, openMax: limits.threadOpenFilesMax };
-  const put = await fileThreads.put({ paths, ...places, ...bounds }, signal);
+  const put = await fileThreads.put({ paths, ...places, bytesMax: limits.wholeFileBytesMax }, signal);
   if (put === null) return paths.map(() => null);
   for (const one of put) if (one !== null) await files.confirm(blobKey(one.sha256), one.found, later);
   return put.map((one) => one && { sha256: one.sha256, bytes: one.bytes, mode: one.mode });

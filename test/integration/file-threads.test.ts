@@ -1,24 +1,13 @@
 /** Threads and their program: it ends while one starts, and stores artifacts where the machine allows it none, by a limit that root is not under. */
 import { spawnSync } from 'node:child_process';
 import { chownSync, mkdirSync } from 'node:fs';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { limits } from '../../src/job/limits.ts';
+import { built, NOBODY, runAsNobody, whyNoOtherUser } from '../support/other-user.ts';
 import { tempFolder } from '../support/temp.ts';
 
-const NOBODY = 65_534;
-const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
 const folder = tempFolder();
 afterAll(() => folder.remove());
-
-/** Another user must be able to read the programs. */
-function whyNot(): string | null {
-  if (process.getuid?.() !== 0) return 'only root can become another user';
-  const reading = spawnSync(process.execPath, ['-e', `require('fs').readFileSync('${dist}workers/artifact-collector.js')`], {
-    uid: NOBODY,
-  });
-  return reading.status === 0 ? null : 'another user cannot read the checkout';
-}
 
 const SMALL = limits.threadFilesMin;
 const LARGE_BYTES = limits.onePassBytesMin;
@@ -30,8 +19,8 @@ const fs = require('node:fs');
 const { Worker } = require('node:worker_threads');
 const [home, at] = process.argv.slice(1);
 (async () => {
-  const { openFolderStore } = await import('${pathToFileURL(`${dist}src/artifacts/folder-store.js`)}');
-  const { collectArtifacts } = await import('${pathToFileURL(`${dist}workers/artifact-collector.js`)}');
+  const { openFolderStore } = await import('${built('src/artifacts/folder-store.js')}');
+  const { collectArtifacts } = await import('${built('workers/artifact-collector.js')}');
   for (let index = 0; index < ${SMALL}; index += 1) fs.writeFileSync(home + '/' + index, String(index));
   fs.writeFileSync(home + '/large', Buffer.alloc(${LARGE_BYTES}, 'large'));
   const store = await openFolderStore(at);
@@ -52,14 +41,13 @@ const [home, at] = process.argv.slice(1);
 `;
 
 it('a program ends by itself while its first thread starts', () => {
-  const threads = pathToFileURL(`${dist}src/artifacts/file-threads.js`);
-  const program = `import('${threads}').then(async ({ fileThreads }) => console.log(await fileThreads.write([])));`;
+  const program = `import('${built('src/artifacts/file-threads.js')}').then(async ({ fileThreads }) => console.log(await fileThreads.write([])));`;
   const { stdout, status } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', timeout: 20_000 });
   // No answer: it was not ready.
   expect([stdout, status]).toEqual(['null\n', 0]);
 });
 
-const missing = whyNot();
+const missing = whyNoOtherUser();
 if (missing !== null) process.stderr.write(`artifacts without threads cannot be tested here: ${missing}\n`);
 
 (missing === null ? describe : describe.skip)('a program that may start no thread', () => {
@@ -69,12 +57,7 @@ if (missing !== null) process.stderr.write(`artifacts without threads cannot be 
       mkdirSync(path, { recursive: true });
       chownSync(path, NOBODY, NOBODY);
     }
-    const { stdout, stderr, status } = spawnSync(process.execPath, ['-e', PROGRAM, home, store], {
-      uid: NOBODY,
-      gid: NOBODY,
-      encoding: 'utf8',
-      timeout: 30_000,
-    });
+    const [stdout, stderr, status] = runAsNobody(PROGRAM, home, store);
     expect([stderr, status, JSON.parse(stdout || 'null')]).toEqual([
       '',
       0,
