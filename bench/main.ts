@@ -8,6 +8,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { collectLessOften } from '../src/service/garbage.ts';
 import type { Size } from './figure.ts';
 import { figures } from './figures.ts';
 import { describeMachine } from './machine.ts';
@@ -17,6 +18,8 @@ import { measureFigure } from './rounds.ts';
 import { type Summary, summarize } from './summary.ts';
 import { flagsOf } from './support/flags.ts';
 
+// As the worker and the server do, whose code some figures measure in this process, and for whatever stands beside it here.
+collectLessOften();
 const values = flagsOf({
   full: { type: 'boolean', default: false },
   only: { type: 'string', multiple: true },

@@ -23,8 +23,8 @@ const AS_A_WORKER = `in the bench's own process by the worker's own code, ${AT_O
 const LARGE = { name: 'large', unit: 'MiB/s', better: 'more' } as const;
 const SMALL = { name: 'small', unit: 'files/s', better: 'more' } as const;
 
-/** What is read and hashed alone takes some 50 ms, of which a cold processor is a good part: the small ones are looked at so often in one go. */
-const LOOKS_AT_SMALL = 5;
+/** What is read and hashed alone takes some 50 ms, of which a cold processor is a good part: the small ones are looked at so often in one go, at full size for a second. */
+const LOOKS_AT_SMALL = { short: 5, full: 20 };
 
 /** A large file and small ones, made once for the contenders of a figure. */
 interface Material {
@@ -43,7 +43,8 @@ export function artifactFigures(size: Size): Figure[] {
   const copies = copyWays(made);
   const withOpenssl = copies.filter(({ name }) => name.includes('openssl'));
   const withSha256sum = copies.filter((one) => !withOpenssl.includes(one));
-  const digests = digestWays(made);
+  const looks = LOOKS_AT_SMALL[size];
+  const digests = digestWays(made, looks);
   const clients = clientWays(made);
   return [
     {
@@ -57,10 +58,10 @@ export function artifactFigures(size: Size): Figure[] {
     },
     {
       name: 'artifacts-again',
-      title: `${what}, which the folder store has already; the small ones ${LOOKS_AT_SMALL} times one after the other`,
+      title: `${what}, which the folder store has already; the small ones ${looks} times one after the other`,
       statistics: [LARGE, SMALL],
       rounds,
-      contenders: [builderAgain(made), ...digests],
+      contenders: [builderAgain(made, looks), ...digests],
       goals: goalsAgainst(digests, 0.9, [LARGE, SMALL]),
     },
     {
@@ -235,7 +236,7 @@ function checkTold({ files }: LeftFiles, told: string): void {
   if (files.some(({ sha256 }) => !digests.has(sha256))) throw new Void('expected the digest of each file, got others');
 }
 
-function builderAgain(made: Made): Contender {
+function builderAgain(made: Made, looks: number): Contender {
   return {
     name: 'builder',
     kind: 'builder',
@@ -245,7 +246,7 @@ function builderAgain(made: Made): Contender {
       const folder = join(material.folder, 'kept');
       const store = await openFolderStore(folder);
       for (const left of [material.large, material.small]) await collect(left, store);
-      const measure = (): Promise<Values> => looksAt(material, async (left) => checkArtifacts(left, await collect(left, store)));
+      const measure = (): Promise<Values> => looksAt(material, looks, async (left) => checkArtifacts(left, await collect(left, store)));
       const close = async (): Promise<void> => {
         await store.close();
         release();
@@ -255,12 +256,12 @@ function builderAgain(made: Made): Contender {
   };
 }
 
-async function looksAt(material: Material, look: (left: LeftFiles) => Promise<void>): Promise<Values> {
+async function looksAt(material: Material, looks: number, look: (left: LeftFiles) => Promise<void>): Promise<Values> {
   const largeMs = await timed(() => look(material.large));
   const smallMs = await timed(async () => {
-    for (let done = 0; done < LOOKS_AT_SMALL; done += 1) await look(material.small);
+    for (let done = 0; done < looks; done += 1) await look(material.small);
   });
-  return ratesOf(material, largeMs, smallMs / LOOKS_AT_SMALL);
+  return ratesOf(material, largeMs, smallMs / looks);
 }
 
 interface DigestWay {
@@ -304,7 +305,7 @@ const DIGESTS: Record<string, DigestWay> = {
   },
 };
 
-function digestWays(made: Made): Contender[] {
+function digestWays(made: Made, looks: number): Contender[] {
   return Object.entries(DIGESTS).map(([name, { needs, setting, digest }]) => ({
     name,
     kind: 'limit',
@@ -312,7 +313,7 @@ function digestWays(made: Made): Contender[] {
     open: async () => {
       if (!onPath(needs)) throw new Missing(`${needs} is not installed: apt-get install ${needs}`);
       const { material, release } = made();
-      const measure = (): Promise<Values> => looksAt(material, digest);
+      const measure = (): Promise<Values> => looksAt(material, looks, digest);
       return { measure, close: async () => release() };
     },
   }));
