@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { oneLine } from '../src/service/errors.ts';
-import { onceFilesOpen } from './descriptors.ts';
+import { refuseOutOfFiles } from './descriptors.ts';
 
 export type Found = FoundFile | FoundOther;
 export type FoundFile = { kind: 'file'; path: string };
@@ -23,14 +23,14 @@ const OTHERS: [keyof Dirent & `is${string}`, string][] = [
 
 /**
  * Of each folder what it holds, in ascending order of names, so that two equal folders give one list. One folder in one piece: a step of an
- * asynchronous generator for each file takes longer than all that is done for it here. Throws the signal's reason.
+ * asynchronous generator for each file takes longer than all that is done for it here. Throws `store-unavailable` where no more files can be opened.
  */
-export async function* walkFolder(root: string, signal: AbortSignal): AsyncGenerator<Found[], void> {
+export async function* walkFolder(root: string): AsyncGenerator<Found[], void> {
   const folders = [''];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     const at = folder === '' ? root : `${root}/${folder}`;
-    const entries = await onceFilesOpen(() => readEntries(at), signal).catch((cause: unknown) => {
-      signal.throwIfAborted();
+    const entries = await readEntries(at).catch((cause: unknown) => {
+      refuseOutOfFiles(cause);
       return oneLine(cause);
     });
     if (typeof entries === 'string') {

@@ -1,4 +1,4 @@
-/** Trying again what fails because Redis or the store is away. */
+/** Trying again what fails because Redis or the store is away, or because no more files can be opened. */
 import { limits } from '../src/job/limits.ts';
 import { isRedisAway } from '../src/redis/connection.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
@@ -39,14 +39,14 @@ export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise
       const isAwayForGood = o.outageMsMax !== undefined && nowMs - failingSinceMs > o.outageMsMax;
       if (!(isFull || isAway(cause)) || isFullForGood || isAwayForGood || o.until.aborted) throw cause;
       const error = o.mask?.text(oneLine(cause)) ?? oneLine(cause);
-      if (error !== told) o.logger.warn({ run: o.run, error }, 'Redis or the store refused; trying again');
+      if (error !== told) o.logger.warn({ run: o.run, error }, 'Redis, the store or this machine refused; trying again');
       told = error;
       await pause(limits.faultPauseMs, o.until);
     }
   }
 }
 
-/** Redis or the store cannot be reached, or cannot serve. */
+/** Redis or the store cannot be reached, or cannot serve; or no file can be opened. */
 export function isAway(cause: unknown): boolean {
   return cause instanceof BuilderError ? cause.code === 'store-unavailable' : isRedisAway(cause);
 }
