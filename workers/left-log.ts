@@ -2,7 +2,7 @@
 import type { Store } from '../src/artifacts/store.ts';
 import { type LogLine, parseLogEntry } from '../src/job/log-entry.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
-import { appendChunk, chunkFrom, type LogChunk, type LogId } from '../src/logs/stream.ts';
+import { appendChunks, chunkFrom, type LogChunk, type LogId } from '../src/logs/stream.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import { readLeftSpool } from './left-spool.ts';
 
@@ -45,8 +45,7 @@ export async function giveNotes(o: Giving & { redis: Redis; end: SpoolEnd; notes
   const texts = o.notes.map((note) => `builder: ${note.replaceAll('\n', '\\n')}`);
   const lines = texts.map((text, index): LogLine => ({ line: firstLine + index, atMs: o.end.atMs, source: 'builder', text }));
   const ndjson = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  const chunk = { firstLine, lines: lines.length, ndjson, firstUnarchived: firstLine };
-  await o.wait(() => appendChunk(o.redis, o.log, chunk));
+  await o.wait(() => appendChunks(o.redis, o.log, [{ firstLine, lines: lines.length, ndjson }], firstLine));
 }
 
 function timeOfLast({ ndjson }: LogChunk): number | null {

@@ -2,7 +2,7 @@
 import type { Store } from '../src/artifacts/store.ts';
 import { limits } from '../src/job/limits.ts';
 import { archiveChunk } from '../src/logs/archive.ts';
-import { appendChunk, expireStream, type LogChunk, type LogId, lastLine, linesFrom, trimBefore } from '../src/logs/stream.ts';
+import { appendChunks, expireStream, type LogChunk, type LogId, lastLine, linesFrom, trimBefore } from '../src/logs/stream.ts';
 import type { Redis } from '../src/redis/connection.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { aborted, pause } from '../src/service/lifecycle.ts';
@@ -53,10 +53,10 @@ interface Progress {
   damage: BuilderError | null;
 }
 
-/** Consecutive chunks that go to Redis together; `answers` never rejects. */
+/** Consecutive chunks that go to Redis together; `answer`, the last line that it has then, is never unhandled. */
 interface Sending {
   chunks: LogChunk[];
-  answers: Promise<PromiseSettledResult<number>[]>;
+  answer: Promise<number>;
 }
 
 /** Starts draining at once; the script is never held up by it. */
@@ -190,13 +190,10 @@ async function publishChunks(o: PublisherOptions, progress: Progress): Promise<v
     // Without a wait this would be the next step again, and so on for ever.
     throw new BuilderError('internal', `expected lines behind line ${progress.sent.line} in the spool, got none`);
   }
-  const { chunks, answers } = first;
-  for (const [index, answer] of (await answers).entries()) {
-    if (answer.status === 'rejected') throw answer.reason;
-    const chunk = chunks[index] as LogChunk;
-    const { published } = progress;
-    const known = answer.value;
+  const known = await first.answer;
+  for (const chunk of first.chunks) {
     if (known < chunk.firstLine) return rewind(progress, known);
+    const { published } = progress;
     progress.marks.push({ ...published });
     const end = chunk.firstLine + chunk.lines;
     // A repeated append may have been a shorter one before.
@@ -211,10 +208,9 @@ async function publishChunks(o: PublisherOptions, progress: Progress): Promise<v
 
 async function sendChunks({ redis, log, spool }: PublisherOptions, progress: Progress): Promise<void> {
   const chunks = await nextChunks(spool, progress.sent);
-  const firstUnarchived = progress.archived.line;
-  const last = chunks.length - 1;
-  const appends = chunks.map((chunk, index) => appendChunk(redis, log, { ...chunk, firstUnarchived, wake: index === last }));
-  progress.sending.push({ chunks, answers: Promise.allSettled(appends) });
+  const answer = appendChunks(redis, log, chunks, progress.archived.line);
+  answer.catch(() => undefined);
+  progress.sending.push({ chunks, answer });
   for (const { ndjson, lines } of chunks) {
     progress.sent.offset += ndjson.length;
     progress.sent.line += lines;
@@ -223,7 +219,7 @@ async function sendChunks({ redis, log, spool }: PublisherOptions, progress: Pro
 
 /** What is on its way is waited for, and sent anew where it is not known to have come. */
 async function takeBack(progress: Progress): Promise<void> {
-  await Promise.all(progress.sending.map(({ answers }) => answers));
+  await Promise.allSettled(progress.sending.map(({ answer }) => answer));
   progress.sending = [];
   progress.sent = { ...progress.published };
 }

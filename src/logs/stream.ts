@@ -1,13 +1,13 @@
 /**
  * The live part of an attempt's log: a Redis stream whose entries hold consecutive NDJSON lines. An entry's id is its first line's
- * number, and an append looks at the last one first: repeated after a lost answer it is not doubled, and a Redis that has
- * forgotten lines takes none that would leave a gap.
+ * number, and an append is taken back where it does not go on from the last one: repeated after a lost answer it is not doubled, and
+ * a Redis that has forgotten lines takes none that would leave a gap.
  */
 import { limits } from '../job/limits.ts';
 import { parseLogEntry } from '../job/log-entry.ts';
 import type { Redis } from '../redis/connection.ts';
 import { keys, shardOf } from '../redis/keys.ts';
-import { runScript, script } from '../redis/script.ts';
+import { type CommandLine, transact } from '../redis/transaction.ts';
 
 /** One attempt's log, wherever it lies. */
 export interface LogId {
@@ -25,48 +25,56 @@ export interface LogChunk {
 const KEY_OF = (log: LogId): string => keys.log(log.run, log.attempt, log.claim);
 
 /**
- * The newest entry would tell the last line with all of its text, which takes Lua as long as to append another. So that is kept as the place of a
- * group of consumers that has none; a stream of an older builder has no such group.
- * KEYS stream, wake-ups. ARGV first line, lines, NDJSON, first line not archived, run or '', life of the stream (ms), wake-ups at most → last line
+ * Behind the entries of a group, in one transaction with them: Lua hashes its arguments byte by byte, so lines are none of them. The last line that was
+ * there before is the place of a group of consumers that has none, as `LINE-LINES OF ITS ENTRY`. Entries that do not go on from it are taken back: those
+ * whose ids, which only rise, Redis took. Where one is behind the last line, no id would be left for what is missing: the whole stream goes, and its writer
+ * sends anew what the archive lacks.
+ * KEYS stream, wake-ups. ARGV run, wake-ups at most, life of the stream (ms), first line not archived, last line, first line of each entry → last line
  */
-const appendScript = script(`
-local isNew = redis.call('EXISTS', KEYS[1]) == 0
-local group = not isNew and redis.call('XINFO', 'GROUPS', KEYS[1])[1]
-local function lineOf(id) return tonumber(string.match(id, '^%d+')) end
-local first, last = tonumber(ARGV[1]), 0
+const SETTLE = `
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'r', ARGV[1])
+local group = redis.call('XINFO', 'GROUPS', KEYS[1])[1]
+local last, lines = 0, 0
 if group then
-  last = lineOf(group[8])
-elseif not isNew then
-  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-  if newest then last = lineOf(newest[1]) + tonumber(newest[2][2]) - 1 end
+  local line, count = string.match(group[8], '^(%d+)-(%d+)$')
+  last, lines = tonumber(line), tonumber(count)
 end
-if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'r', ARGV[5]) end
-if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then return last end
-redis.call('XADD', KEYS[1], ARGV[1] .. '-0', 'n', ARGV[2], 'd', ARGV[3])
-last = first + ARGV[2] - 1
-if group then
-  redis.call('XGROUP', 'SETID', KEYS[1], 'last', last .. '-0')
-else
-  redis.call('XGROUP', 'CREATE', KEYS[1], 'last', last .. '-0')
+local first, newest = tonumber(ARGV[6]), tonumber(ARGV[#ARGV])
+if first == last + 1 or (first > last and first <= tonumber(ARGV[4])) then
+  local place = string.format('%.0f-%.0f', ARGV[5], ARGV[5] - newest + 1)
+  if group then
+    redis.call('XGROUP', 'SETID', KEYS[1], 'last', place)
+  else
+    redis.call('XGROUP', 'CREATE', KEYS[1], 'last', place)
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  end
+  return tonumber(ARGV[5])
 end
-if isNew then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
+if newest > last then
+  redis.call('DEL', KEYS[1])
+  return 0
+end
+for at = 6, #ARGV do
+  if tonumber(ARGV[at]) > last - lines + 1 then redis.call('XDEL', KEYS[1], ARGV[at] .. '-0') end
+end
 return last
-`);
-
-export interface Appending extends LogChunk {
-  firstUnarchived?: number;
-  /** False: more is sent at once, whose last chunk wakes. */
-  wake?: boolean;
-}
+`;
 
 /**
- * Appends lines, unless Redis has the first of them already, or lacks lines before it that are not archived either
- * (`firstUnarchived` is the first such line), and wakes followers. Resolves with the last line that Redis has now.
+ * Appends chunks that follow one another, all or none, and wakes followers: none where Redis has the first line already, or lacks lines
+ * before it that are not archived either (`firstUnarchived` is the first such line). Resolves with the last line that Redis has now, 0 where it lacks some
+ * and has dropped the rest.
  */
-export async function appendChunk(redis: Redis, log: LogId, chunk: Appending): Promise<number> {
-  const args = [chunk.firstLine, chunk.lines, chunk.ndjson, chunk.firstUnarchived ?? 1, chunk.wake === false ? '' : log.run];
-  const bounds = [limits.logStreamTtlMs, limits.wakeEntriesMax];
-  return Number(await runScript(redis, appendScript, [KEY_OF(log), keys.wake(shardOf(log.run))], [...args, ...bounds]));
+export async function appendChunks(redis: Redis, log: LogId, chunks: readonly LogChunk[], firstUnarchived = 1): Promise<number> {
+  const key = KEY_OF(log);
+  const adds = chunks.map(({ firstLine, lines, ndjson }): CommandLine => ['xadd', key, `${firstLine}-0`, 'n', lines, 'd', ndjson]);
+  const bounds = [limits.wakeEntriesMax, limits.logStreamTtlMs, firstUnarchived];
+  const lines = [endOf(chunks.at(-1) as LogChunk) - 1, ...chunks.map(({ firstLine }) => firstLine)];
+  // Whole, for by its digest it might be refused, by a Redis that has forgotten it, with the entries taken.
+  const settle: CommandLine = ['eval', SETTLE, 2, key, keys.wake(shardOf(log.run)), log.run, ...bounds, ...lines];
+  const last = (await transact(redis, [...adds, settle])).at(-1);
+  if (last instanceof Error) throw last;
+  return Number(last);
 }
 
 /** The number of the last line that Redis holds of a log; 0 when it holds none. */

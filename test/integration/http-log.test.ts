@@ -1,7 +1,7 @@
 import { type ClientRequest, get, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { appendChunk } from '../../src/logs/stream.ts';
+import { appendChunks } from '../../src/logs/stream.ts';
 import { requestCancel } from '../../src/queue/cancel.ts';
 import { submitRun } from '../../src/queue/submit.ts';
 import { ask } from '../support/http.ts';
@@ -72,7 +72,7 @@ describe('a log over HTTP', () => {
     const attempt = await newAttempt();
     await attempt.say(1, 'one', 'two');
     const ndjson = Buffer.from(`${JSON.stringify({ cut: { from: 3, to: 90 } })}\n`);
-    await appendChunk(server.queues.redis, attempt, { firstLine: 3, lines: 88, ndjson });
+    await appendChunks(server.queues.redis, attempt, [{ firstLine: 3, lines: 88, ndjson }]);
     await attempt.say(91, 'the end');
     await attempt.end();
     expect((await read(attempt.run)).text).toBe('one\ntwo\nbuilder: lines 3 to 90 were cut\nthe end\n');

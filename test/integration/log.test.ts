@@ -8,7 +8,7 @@ import type { RunResult } from '../../src/job/run.ts';
 import { archiveChunk } from '../../src/logs/archive.ts';
 import { type AttemptState, readLog } from '../../src/logs/reader.ts';
 import { sealLog } from '../../src/logs/seal.ts';
-import { appendChunk, type LogId, lastLine, trimBefore } from '../../src/logs/stream.ts';
+import { appendChunks, type LogId, lastLine, trimBefore } from '../../src/logs/stream.ts';
 import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
 import { keys } from '../../src/redis/keys.ts';
@@ -106,7 +106,7 @@ describe('a log', () => {
   it('tells a follower that it is quiet once it has been read, not while the store is awaited', async () => {
     const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
     const lineOf = (line: number): Buffer => Buffer.from(`{"line":${line},"atMs":0,"source":"stdout","text":"x"}\n`);
-    await appendChunk(connection, log, { firstLine: 2, lines: 1, ndjson: lineOf(2), firstUnarchived: 2 });
+    await appendChunks(connection, log, [{ firstLine: 2, lines: 1, ndjson: lineOf(2) }], 2);
     await archiveChunk(store, log, { firstLine: 1, lines: 1, ndjson: lineOf(1) });
     const events: string[] = [];
     const [over, held] = [new AbortController(), new AbortController()];
@@ -208,7 +208,7 @@ describe('a log', () => {
       lines: 1,
       ndjson: Buffer.from(`{"line":${line},"atMs":0,"source":"stdout","text":"${line}"}\n`),
     });
-    for (const line of [1, 2, 3]) await appendChunk(connection, log, chunkOf(line));
+    for (const line of [1, 2, 3]) await appendChunks(connection, log, [chunkOf(line)]);
     for (const line of [1, 2]) await archiveChunk(store, log, chunkOf(line));
     const trimming: Redis = Object.create(connection, {
       xrangeBuffer: {
@@ -250,7 +250,7 @@ describe('a log', () => {
       ndjson: Buffer.from(`{"line":${line},"atMs":0,"source":"stdout","text":"${line}"}\n`),
     });
     for (const line of [2, 4]) await archiveChunk(store, log, chunkOf(line));
-    for (const line of [1, 3]) await appendChunk(connection, log, { ...chunkOf(line), firstUnarchived: line });
+    for (const line of [1, 3]) await appendChunks(connection, log, [chunkOf(line)], line);
     expect(textsOf(await read(log))).toBe('1\n2\n3\n');
     states.set(log.run, 'ended');
     expect(textsOf(await read(log))).toBe('1\n2\n3\n4\n');
@@ -265,7 +265,7 @@ describe('a log', () => {
       ndjson: Buffer.from([line, line + 1].map((n) => `{"line":${n},"atMs":0,"source":"stdout","text":"${n}"}\n`).join('')),
     });
     await archiveChunk(store, log, chunkOf(1));
-    for (const line of [1, 3, 5]) await appendChunk(connection, log, chunkOf(line));
+    for (const line of [1, 3, 5]) await appendChunks(connection, log, [chunkOf(line)]);
     const digest = { lines: 6, bytes: 12, sha256: sha256('1\n2\n3\n4\n5\n6\n'), truncated: false, missing: 0 };
     expect(await sealLog(connection, store, log)).toEqual(digest);
     await connection.del(keys.log(log.run, 1, 'c'));
@@ -275,28 +275,62 @@ describe('a log', () => {
     expect(await sealLog(connection, store, { ...log, attempt: 2 })).toMatchObject({ lines: 0, bytes: 0, sha256: sha256('') });
   });
 
-  it('goes on where a builder before had it, and where all that Redis had is in the archive', async () => {
-    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
-    const key = keys.log(log.run, 1, 'c');
-    const append = (firstLine: number, lines: number, firstUnarchived = 1) =>
-      appendChunk(connection, log, { firstLine, lines, ndjson: Buffer.from('{}\n'.repeat(lines)), firstUnarchived });
-    await connection.xadd(key, '1-0', 'n', '2', 'd', '{}\n{}\n');
-    expect(await append(2, 1)).toBe(2);
-    expect(await append(4, 1)).toBe(2);
-    expect(await append(3, 3)).toBe(5);
-    expect(await append(5, 1)).toBe(5);
-    await connection.xtrim(key, 'MAXLEN', 0);
-    expect(await append(7, 1)).toBe(5);
-    expect(await append(6, 1)).toBe(6);
-    expect(await append(9, 1, 9)).toBe(9);
-    expect((await connection.xrange(key, '-', '+')).map(([id]) => id)).toEqual(['6-0', '9-0']);
+  describe('whose entries do not go on from those that are there', () => {
+    const log = (): LogId => ({ run: randomUUID(), attempt: 1, claim: 'c' });
+    const keyOf = ({ run }: LogId): string => keys.log(run, 1, 'c');
+    const idsOf = async (of: LogId): Promise<string[]> => (await connection.xrange(keyOf(of), '-', '+')).map(([id]) => id);
+    const textOfLine = (line: number): string => `${JSON.stringify({ line, atMs: 0, source: 'stdout', text: String(line) })}\n`;
+    /** `1-2 3-6`: two entries, with the first line and the last one of each. */
+    const append = (to: LogId, entries: string, firstUnarchived = 1): Promise<number> => {
+      const chunks = entries.split(' ').map((entry) => {
+        const [firstLine = 0, last = 0] = entry.split('-').map(Number);
+        const lines = last - firstLine + 1;
+        return { firstLine, lines, ndjson: Buffer.from(Array.from({ length: lines }, (_, n) => textOfLine(firstLine + n)).join('')) };
+      });
+      return appendChunks(connection, to, chunks, firstUnarchived);
+    };
+
+    it('has each line once where they repeat some, as they were or cut otherwise', async () => {
+      const one = log();
+      expect(await append(one, '1-2 3-6')).toBe(6);
+      expect(await append(one, '1-2 3-6')).toBe(6);
+      expect(await append(one, '2-3 4-5 6-6')).toBe(6);
+      expect(await idsOf(one)).toEqual(['1-0', '3-0']);
+      expect(await append(one, '7-7 8-9')).toBe(9);
+      expect(linesOf(await read(one)).map(({ line }) => line)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    });
+
+    it('begins anew from what is not archived where lines are missing, or some are new and some are not', async () => {
+      const one = log();
+      for (const entries of ['4-5 6-6', '2-3 4-4']) {
+        expect(await append(one, '1-2')).toBe(2);
+        expect(await append(one, entries)).toBe(0);
+        expect(await connection.exists(keyOf(one))).toBe(0);
+      }
+      expect(await append(one, '2-3')).toBe(0);
+      expect(await append(one, '2-3', 2)).toBe(3);
+      expect(await connection.pttl(keyOf(one))).toBeGreaterThan(0);
+      expect(await append(one, '1-3', 2)).toBe(3);
+      expect(await append(one, '4-4', 2)).toBe(4);
+      expect(await idsOf(one)).toEqual(['2-0', '4-0']);
+    });
+
+    it('goes on where all that Redis had is in the archive, and behind a gap that the archive fills', async () => {
+      const one = log();
+      expect(await append(one, '1-5')).toBe(5);
+      await connection.xtrim(keyOf(one), 'MAXLEN', 0);
+      expect(await append(one, '4-5', 6)).toBe(5);
+      expect(await append(one, '6-6', 6)).toBe(6);
+      expect(await append(one, '9-9', 9)).toBe(9);
+      expect(await idsOf(one)).toEqual(['6-0', '9-0']);
+    });
   });
 
   it('appended twice is there once', async () => {
     const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
     const chunk = { firstLine: 1, lines: 1, ndjson: Buffer.from('{"line":1,"atMs":0,"source":"stdout","text":"once"}\n') };
-    await appendChunk(connection, log, chunk);
-    await appendChunk(connection, log, chunk);
+    await appendChunks(connection, log, [chunk]);
+    await appendChunks(connection, log, [chunk]);
     expect(textsOf(await read(log))).toBe('once\n');
   });
 });

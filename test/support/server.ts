@@ -8,7 +8,7 @@ import type { Store } from '../../src/artifacts/store.ts';
 import type { LogLine } from '../../src/job/log-entry.ts';
 import type { RunResult, RunSpec } from '../../src/job/run.ts';
 import { sealLog } from '../../src/logs/seal.ts';
-import { appendChunk, type LogId } from '../../src/logs/stream.ts';
+import { appendChunks, type LogId } from '../../src/logs/stream.ts';
 import { createWakeUps } from '../../src/logs/wake-ups.ts';
 import { openQueues, type Queues } from '../../src/queue/queues.ts';
 import { claimAttempt, closeAttempt, commitResult, readRecord } from '../../src/queue/records.ts';
@@ -122,7 +122,7 @@ export async function beginAttempt({ queues: { redis } }: Pick<TestServer, 'queu
       const entries = texts.map((text, index): LogLine => ({ line: first + index, atMs: 0, source: 'stdout', text }));
       lines = first + texts.length - 1;
       const ndjson = Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-      await appendChunk(redis, log, { firstLine: first, lines: texts.length, ndjson });
+      await appendChunks(redis, log, [{ firstLine: first, lines: texts.length, ndjson }]);
     },
     interrupt: async () => {
       await closeAttempt(redis, { id: run, attempt: log.attempt, claim, end: { ...end(), outcome: 'interrupted' } });
