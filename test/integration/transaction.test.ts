@@ -1,5 +1,5 @@
 /** Commands that Redis takes together: what is told where it takes none of them, and over a connection that breaks. */
-import { type AddressInfo, connect as connectSocket, createServer, type Server } from 'node:net';
+import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { connect, isRedisAway, type Redis } from '../../src/redis/connection.ts';
 import { transact } from '../../src/redis/transaction.ts';
@@ -11,6 +11,7 @@ let redis: TestRedis;
 let direct: Redis;
 let relay: Server;
 let relayed: Redis;
+let newest: Socket;
 /** Of the next answer so many bytes come through, then the connection breaks. */
 let bytesLeft: number | null = null;
 
@@ -19,6 +20,7 @@ beforeAll(async () => {
   redis = await startRedis(port);
   direct = connect(redis.url, 'patient');
   relay = createServer((client) => {
+    newest = client;
     const server = connectSocket(port, '127.0.0.1');
     const end = (): void => {
       client.destroy();
@@ -80,4 +82,20 @@ it('are not sent again one by one when the connection breaks between their answe
   await relayed.ping();
   await until(async () => (await direct.get('once')) !== null, 'Redis to have done what it was sent');
   expect(await direct.get('once')).toBe('2');
+});
+
+it('leave no half of them to the next connection when this one turns out to be broken', async () => {
+  await relayed.ping();
+  const content = Buffer.alloc(100_000, 'x');
+  newest.resetAndDestroy();
+  // Nobody has heard of it yet.
+  expect(relayed.status).toBe('ready');
+  expect(
+    await transact(relayed, [
+      ['set', 'kept', content],
+      ['append', 'kept', content],
+      ['strlen', 'kept'],
+    ]),
+  ).toEqual(['OK', 200_000, 200_000]);
+  expect(await relayed.strlen('kept')).toBe(200_000);
 });
