@@ -61,7 +61,7 @@ export const limits = {
   logLineBytesMax: 256 * KIB,
   /** What a worker holds in memory of one log until Redis has it: enough for some entries on their way; a longer queue is on its disk. */
   logWindowBytes: 2 * MIB,
-  /** Entries of one log that go to Redis together, and such groups on their way at a time: while Redis takes one the next comes. */
+  /** Entries of one log that Redis takes together or not at all, and such groups on their way at a time: while Redis takes one the next comes. */
   logGroupEntriesMax: 8,
   logGroupsAtOnce: 2,
   /** One stream entry: large enough for throughput, small enough for latency and Redis. */
