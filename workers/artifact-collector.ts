@@ -11,7 +11,7 @@ import { SCRIPT_NAME } from '../src/job/names.ts';
 import { eachAtOnce } from '../src/service/each.ts';
 import { BuilderError, oneLine } from '../src/service/errors.ts';
 import { type BoundedNotes, createBoundedNotes } from './bounded-notes.ts';
-import { refuseOutOfFiles } from './descriptors.ts';
+import { onceFilesOpen } from './descriptors.ts';
 import { type ReadFile, readLeftFile } from './file-reading.ts';
 import { holdsOnly } from './folder-names.ts';
 import { type Found, walkFolder } from './folder-walk.ts';
@@ -84,7 +84,7 @@ async function* chooseFiles(o: CollectOptions, notes: BoundedNotes): AsyncGenera
     notes.add('a folder that is gone', 'the folder of the run is gone, or is no folder any more: no file of it is stored');
     return;
   }
-  for await (const folder of walkFolder(o.folder)) {
+  for await (const folder of walkFolder(o.folder, o.signal)) {
     for (const found of folder) {
       if (!isChosen(found, globs, notes)) continue;
       chosen += 1;
@@ -161,9 +161,8 @@ async function collectFile(o: CollectOptions, { path, inputs, notes, batch }: Fi
   for (let last = false; ; last = true) {
     // The store has the inputs; one that has changed on the way is only looked at, then sent.
     const put = last || inputs.byPath.has(path) ? undefined : batch.putFile;
-    const found = await readLeftFile(file, o.signal, put).catch((cause: unknown) => {
+    const found = await onceFilesOpen(() => readLeftFile(file, o.signal, put), o.signal).catch((cause: unknown) => {
       o.signal.throwIfAborted();
-      refuseOutOfFiles(cause);
       if (cause instanceof BuilderError) throw cause;
       if (cause instanceof ContentMismatch) return 'changed' as const;
       notes.add('skipped unreadable files', `skipped ${path}: ${oneLine(cause)}`);
@@ -199,11 +198,10 @@ async function send(
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
     const openFile = () => createReadStream(file, { flags: flags as unknown as string, highWaterMark: SEND_BYTES });
     const blob = { sha256, bytes, open: openFile, path: file, ...(content === null ? {} : { content }) };
-    await batch.putBlob(blob, o.signal);
+    await onceFilesOpen(() => batch.putBlob(blob, o.signal), o.signal);
     return true;
   } catch (cause) {
     if (cause instanceof BuilderError || o.signal.aborted) throw cause;
-    refuseOutOfFiles(cause);
     const reason = cause instanceof ContentMismatch ? 'it changed while it was stored' : oneLine(cause);
     if (last) notes.add('skipped changing files', `skipped ${path}: ${reason}`);
     return false;

@@ -1,9 +1,26 @@
 /** Open files run out for all of a program at once, for a while: that says nothing of the file that could not be opened. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf } from '../src/artifacts/durable-files.ts';
-import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { limits } from '../src/job/limits.ts';
+import { BuilderError } from '../src/service/errors.ts';
 
-/** Throws `store-unavailable`, which is waited out, where no more files can be opened, by the program or on the machine. */
-export function refuseOutOfFiles(cause: unknown): void {
-  if (!['EMFILE', 'ENFILE'].includes(codeOf(cause))) return;
-  throw new BuilderError('store-unavailable', `expected to open what the run left, got ${oneLine(cause)}`, { cause });
+/**
+ * Tries again while no more files can be opened, by the program or on the machine: what the same run has open is closed meanwhile. Throws
+ * `store-unavailable` after `limits.descriptorsMsMax` of that, the signal's reason, and all else that the work throws.
+ */
+export async function onceFilesOpen<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (const beganAtMs = performance.now(); ; ) {
+    try {
+      return await work();
+    } catch (cause) {
+      const code = codeOf(cause);
+      if (!['EMFILE', 'ENFILE'].includes(code)) throw cause;
+      if (performance.now() - beganAtMs > limits.descriptorsMsMax) {
+        throw new BuilderError('store-unavailable', `expected to open a file that the run left, got ${code}: no more can be opened`, {
+          cause,
+        });
+      }
+    }
+    await sleep(limits.descriptorRetryMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
 }

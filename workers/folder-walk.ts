@@ -2,8 +2,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { oneLine } from '../src/service/errors.ts';
-import { refuseOutOfFiles } from './descriptors.ts';
+import { BuilderError, oneLine } from '../src/service/errors.ts';
+import { onceFilesOpen } from './descriptors.ts';
 
 export type Found = FoundFile | FoundOther;
 export type FoundFile = { kind: 'file'; path: string };
@@ -23,14 +23,16 @@ const OTHERS: [keyof Dirent & `is${string}`, string][] = [
 
 /**
  * Of each folder what it holds, in ascending order of names, so that two equal folders give one list. One folder in one piece: a step of an
- * asynchronous generator for each file takes longer than all that is done for it here. Throws `store-unavailable` where no more files can be opened.
+ * asynchronous generator for each file takes longer than all that is done for it here. Throws the signal's reason, and `store-unavailable`
+ * where no more files can be opened.
  */
-export async function* walkFolder(root: string): AsyncGenerator<Found[], void> {
+export async function* walkFolder(root: string, signal: AbortSignal): AsyncGenerator<Found[], void> {
   const folders = [''];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     const at = folder === '' ? root : `${root}/${folder}`;
-    const entries = await readEntries(at).catch((cause: unknown) => {
-      refuseOutOfFiles(cause);
+    const entries = await onceFilesOpen(() => readEntries(at), signal).catch((cause: unknown) => {
+      signal.throwIfAborted();
+      if (cause instanceof BuilderError) throw cause;
       return oneLine(cause);
     });
     if (typeof entries === 'string') {

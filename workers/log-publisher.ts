@@ -191,9 +191,11 @@ async function publishChunks(o: PublisherOptions, progress: Progress): Promise<v
     throw new BuilderError('internal', `expected lines behind line ${progress.sent.line} in the spool, got none`);
   }
   const known = await first.answer;
+  if (known < progress.published.line) return rewind(progress, known);
   for (const chunk of first.chunks) {
-    if (known < chunk.firstLine) return rewind(progress, known);
     const { published } = progress;
+    // It had the entries before this one, and took none.
+    if (known < chunk.firstLine) return takeBack(progress);
     progress.marks.push({ ...published });
     const end = chunk.firstLine + chunk.lines;
     // A repeated append may have been a shorter one before.

@@ -17,7 +17,7 @@ export interface Patience {
   outageMsMax?: number;
 }
 
-/** Redis away, read-only or full, the store away or full; every other fault is thrown at once. */
+/** Redis away, read-only or full, the store away or full, no more files to be opened; every other fault is thrown at once. */
 export async function patiently<T>(o: Patience, work: () => Promise<T>): Promise<T> {
   let failingSinceMs: number | null = null;
   let outages = 0;

@@ -111,6 +111,9 @@ export const limits = {
   fileThreadRetryMs: 10 * SECOND,
   /** A run that left at least so many files has the small ones stored by those threads, so many at a time. */
   threadFilesMin: 64,
+  /** Where a worker has no descriptor left for what a run left, it tries again after so long; and begins with that run's files anew after so long. */
+  descriptorRetryMs: 100,
+  descriptorsMsMax: 10 * SECOND,
   /** Documents and artifacts of at most so much are written together with others that come at the same time. */
   togetherBytesMax: 256 * KIB,
   /** Names in a folder store of which a process remembers that they are durable; each takes 200 bytes. */

@@ -1,6 +1,6 @@
 /**
  * The live part of an attempt's log: a Redis stream whose entries hold consecutive NDJSON lines. An entry's id is its first line's
- * number, and an append is taken back where it does not go on from the last one: repeated after a lost answer it is not doubled, and
+ * number, and none is appended that does not go on from the last one: repeated after a lost answer it is not doubled, and
  * a Redis that has forgotten lines takes none that would leave a gap.
  */
 import { limits } from '../job/limits.ts';
@@ -25,54 +25,56 @@ export interface LogChunk {
 const KEY_OF = (log: LogId): string => keys.log(log.run, log.attempt, log.claim);
 
 /**
- * Behind the entries of a group, in one transaction with them: Lua hashes its arguments byte by byte, so lines are none of them. The last line that was
- * there before is the place of a group of consumers that has none, as `LINE-LINES OF ITS ENTRY`. Entries that do not go on from it are taken back: those
- * whose ids, which only rise, Redis took. Where one is behind the last line, no id would be left for what is missing: the whole stream goes, and its writer
- * sends anew what the archive lacks.
- * KEYS stream, wake-ups. ARGV run, wake-ups at most, life of the stream (ms), first line not archived, last line, first line of each entry → last line
+ * Before the entries of a group, which come as plain commands in the same transaction: Lua hashes its arguments byte by byte, so lines are none of
+ * them. Where the entries do not go on from the last line the stream is put aside, and they find none to be added to. The newest entry would tell the last line
+ * with all of its text: so that is kept as the place of a group of consumers that has none; a stream of an older builder has no such group.
+ * KEYS stream, aside, wake-ups. ARGV run, wake-ups at most, life of the stream (ms), first line not archived, first line, last line → last line
  */
-const SETTLE = `
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'r', ARGV[1])
-local group = redis.call('XINFO', 'GROUPS', KEYS[1])[1]
-local last, lines = 0, 0
+const TAKE = `
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'r', ARGV[1])
+local isNew = redis.call('EXISTS', KEYS[1]) == 0
+local group = not isNew and redis.call('XINFO', 'GROUPS', KEYS[1])[1]
+local function lineOf(id) return tonumber(string.match(id, '^%d+')) end
+local first, last = tonumber(ARGV[5]), 0
 if group then
-  local line, count = string.match(group[8], '^(%d+)-(%d+)$')
-  last, lines = tonumber(line), tonumber(count)
+  last = lineOf(group[8])
+elseif not isNew then
+  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  if newest then last = lineOf(newest[1]) + tonumber(newest[2][2]) - 1 end
 end
-local first, newest = tonumber(ARGV[6]), tonumber(ARGV[#ARGV])
-if first == last + 1 or (first > last and first <= tonumber(ARGV[4])) then
-  local place = string.format('%.0f-%.0f', ARGV[5], ARGV[5] - newest + 1)
-  if group then
-    redis.call('XGROUP', 'SETID', KEYS[1], 'last', place)
-  else
-    redis.call('XGROUP', 'CREATE', KEYS[1], 'last', place)
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
-  end
-  return tonumber(ARGV[5])
+if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then
+  if not isNew then redis.call('RENAME', KEYS[1], KEYS[2]) end
+  return last
 end
-if newest > last then
-  redis.call('DEL', KEYS[1])
-  return 0
+if group then
+  redis.call('XGROUP', 'SETID', KEYS[1], 'last', ARGV[6] .. '-0')
+else
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'last', ARGV[6] .. '-0', 'MKSTREAM')
 end
-for at = 6, #ARGV do
-  if tonumber(ARGV[at]) > last - lines + 1 then redis.call('XDEL', KEYS[1], ARGV[at] .. '-0') end
-end
-return last
+if isNew then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return tonumber(ARGV[6])
 `;
+
+/** KEYS stream, aside */
+const PUT_BACK = `if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end`;
 
 /**
  * Appends chunks that follow one another, all or none, and wakes followers: none where Redis has the first line already, or lacks lines
- * before it that are not archived either (`firstUnarchived` is the first such line). Resolves with the last line that Redis has now, 0 where it lacks some
- * and has dropped the rest.
+ * before it that are not archived either (`firstUnarchived` is the first such line). Resolves with the last line that Redis has now.
  */
 export async function appendChunks(redis: Redis, log: LogId, chunks: readonly LogChunk[], firstUnarchived = 1): Promise<number> {
   const key = KEY_OF(log);
-  const adds = chunks.map(({ firstLine, lines, ndjson }): CommandLine => ['xadd', key, `${firstLine}-0`, 'n', lines, 'd', ndjson]);
+  const aside = keys.logAside(log.run, log.attempt, log.claim);
+  const [first, end] = [chunks[0]?.firstLine ?? 1, endOf(chunks.at(-1) as LogChunk)];
   const bounds = [limits.wakeEntriesMax, limits.logStreamTtlMs, firstUnarchived];
-  const lines = [endOf(chunks.at(-1) as LogChunk) - 1, ...chunks.map(({ firstLine }) => firstLine)];
-  // Whole, for by its digest it might be refused, by a Redis that has forgotten it, with the entries taken.
-  const settle: CommandLine = ['eval', SETTLE, 2, key, keys.wake(shardOf(log.run)), log.run, ...bounds, ...lines];
-  const last = (await transact(redis, [...adds, settle])).at(-1);
+  // The scripts whole, for by its digest Redis might have forgotten one, and would do the rest without it.
+  const last = (
+    await transact(redis, [
+      ['eval', TAKE, 3, key, aside, keys.wake(shardOf(log.run)), log.run, ...bounds, first, end - 1],
+      ...chunks.map(({ firstLine, lines, ndjson }): CommandLine => ['xadd', key, 'NOMKSTREAM', `${firstLine}-0`, 'n', lines, 'd', ndjson]),
+      ['eval', PUT_BACK, 2, key, aside],
+    ])
+  )[0];
   if (last instanceof Error) throw last;
   return Number(last);
 }

@@ -15,7 +15,7 @@ afterEach(() => temp.remove());
 
 async function walk(): Promise<Found[]> {
   const all: Found[] = [];
-  for await (const found of walkFolder(temp.path)) all.push(...found);
+  for await (const found of walkFolder(temp.path, new AbortController().signal)) all.push(...found);
   return all;
 }
 

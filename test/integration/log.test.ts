@@ -300,19 +300,27 @@ describe('a log', () => {
       expect(linesOf(await read(one)).map(({ line }) => line)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     });
 
-    it('begins anew from what is not archived where lines are missing, or some are new and some are not', async () => {
+    it('stays as it was where lines are missing, or some are new and some are not', async () => {
       const one = log();
-      for (const entries of ['4-5 6-6', '2-3 4-4']) {
-        expect(await append(one, '1-2')).toBe(2);
-        expect(await append(one, entries)).toBe(0);
-        expect(await connection.exists(keyOf(one))).toBe(0);
-      }
       expect(await append(one, '2-3')).toBe(0);
-      expect(await append(one, '2-3', 2)).toBe(3);
-      expect(await connection.pttl(keyOf(one))).toBeGreaterThan(0);
-      expect(await append(one, '1-3', 2)).toBe(3);
-      expect(await append(one, '4-4', 2)).toBe(4);
-      expect(await idsOf(one)).toEqual(['2-0', '4-0']);
+      expect(await connection.exists(keyOf(one))).toBe(0);
+      expect(await append(one, '1-2')).toBe(2);
+      expect(await append(one, '4-5 6-6')).toBe(2);
+      expect(await append(one, '2-3 4-4')).toBe(2);
+      expect(await connection.pttl(keyOf(one))).toBeGreaterThan(limits.logStreamTtlMs / 2);
+      expect(await append(one, '3-3 4-4')).toBe(4);
+      expect(await idsOf(one)).toEqual(['1-0', '3-0', '4-0']);
+      expect((await connection.keys(`*${one.run}*`)).length).toBe(1);
+    });
+
+    it('is behind what an older builder had there, which has no place of its last line', async () => {
+      const one = log();
+      await connection.xadd(keyOf(one), '1-0', 'n', '2', 'd', `${textOfLine(1)}${textOfLine(2)}`);
+      expect(await append(one, '2-2')).toBe(2);
+      expect(await append(one, '4-4')).toBe(2);
+      expect(await append(one, '3-4')).toBe(4);
+      expect(await append(one, '5-5')).toBe(5);
+      expect(await idsOf(one)).toEqual(['1-0', '3-0', '5-0']);
     });
 
     it('goes on where all that Redis had is in the archive, and behind a gap that the archive fills', async () => {
@@ -324,6 +332,20 @@ describe('a log', () => {
       expect(await append(one, '9-9', 9)).toBe(9);
       expect(await idsOf(one)).toEqual(['6-0', '9-0']);
     });
+  });
+
+  it('goes on behind entries that Redis has of those that are sent together', async () => {
+    const log: LogId = { run: randomUUID(), attempt: 1, claim: 'c' };
+    const spool = await openSpool(`${temp.path}/${log.run}.ndjson`);
+    const splitter = createLineSplitter({ startedAtMs: performance.now(), write: (ndjson, lines) => spool.append(ndjson, lines) });
+    for (let n = 0; n < 3 * limits.logEntryBytesMax; n += 10_000)
+      await splitter.push('stdout', Buffer.from(`${'x'.repeat(99)}\n`.repeat(100)));
+    const digest = await splitter.end();
+    const { chunk, lines } = await spool.readFrom(0, limits.logEntryBytesMax);
+    await appendChunks(connection, log, [{ firstLine: 1, lines, ndjson: chunk }]);
+    const publisher = startPublisher({ redis: connection, store, spool, log, logger });
+    await publisher.finish(new AbortController().signal);
+    expect(sha256(textsOf(await read(log)))).toBe(digest.sha256);
   });
 
   it('appended twice is there once', async () => {
