@@ -57,7 +57,7 @@ export async function collectArtifacts(o: CollectOptions): Promise<Artifact[]> {
     const artifact = await collectFile(o, { path, inputs, notes, batch });
     if (artifact !== null) artifacts.push(artifact);
   });
-  await batch.settle();
+  await onceFilesOpen(() => batch.settle(), o.signal);
   artifacts.sort((a, b) => (a.path < b.path ? -1 : 1));
   for (const artifact of artifacts) noteOverlap(artifact, notes);
   for (const line of notes.lines()) await o.note(line);

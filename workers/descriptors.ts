@@ -9,13 +9,15 @@ import { BuilderError } from '../src/service/errors.ts';
  * `store-unavailable` after `limits.descriptorsMsMax` of that, the signal's reason, and all else that the work throws.
  */
 export async function onceFilesOpen<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  for (const beganAtMs = performance.now(); ; ) {
+  for (let refusedAtMs: number | null = null; ; ) {
     try {
       return await work();
     } catch (cause) {
-      const code = codeOf(cause);
+      // A folder store tells of its own files in its own words.
+      const code = codeOf(cause instanceof BuilderError ? cause.cause : cause);
       if (!['EMFILE', 'ENFILE'].includes(code)) throw cause;
-      if (performance.now() - beganAtMs > limits.descriptorsMsMax) {
+      refusedAtMs ??= performance.now();
+      if (performance.now() - refusedAtMs > limits.descriptorsMsMax) {
         throw new BuilderError('store-unavailable', `expected to open a file that the run left, got ${code}: no more can be opened`, {
           cause,
         });

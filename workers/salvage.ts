@@ -70,7 +70,7 @@ async function settle(o: SalvageOptions, left: LeftAttempt): Promise<'settled' |
     o.logger.info({ ...about, ...stored }, 'what a dead worker left of an attempt is seen to');
   } catch (cause) {
     // What an abort ended may tell of a file by its name.
-    const error = isAway(cause) ? 'Redis or the store was away for too long' : oneLine(cause);
+    const error = isAway(cause) ? 'Redis or the store was away for too long, or no file could be opened' : oneLine(cause);
     if (o.until.aborted || (isAway(cause) && !(await isOld(left)))) {
       o.logger.warn(about, 'what a dead worker left of an attempt waits for the next start');
       return 'away';

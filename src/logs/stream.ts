@@ -1,7 +1,7 @@
 /**
  * The live part of an attempt's log: a Redis stream whose entries hold consecutive NDJSON lines. An entry's id is its first line's
- * number, and none is appended that does not go on from the last one: repeated after a lost answer it is not doubled, and
- * a Redis that has forgotten lines takes none that would leave a gap.
+ * number, and none is appended that does not go on from the last one, or from the archive: repeated after a lost answer it is not doubled,
+ * and a Redis that has forgotten lines takes none that would leave a gap.
  */
 import { limits } from '../job/limits.ts';
 import { parseLogEntry } from '../job/log-entry.ts';
@@ -26,12 +26,14 @@ const KEY_OF = (log: LogId): string => keys.log(log.run, log.attempt, log.claim)
 
 /**
  * Before the entries of a group, which come as plain commands in the same transaction: Lua hashes its arguments byte by byte, so lines are none of
- * them. Where the entries do not go on from the last line the stream is put aside, and they find none to be added to. The newest entry would tell the last line
- * with all of its text: so that is kept as the place of a group of consumers that has none; a stream of an older builder has no such group.
- * KEYS stream, aside, wake-ups. ARGV run, wake-ups at most, life of the stream (ms), first line not archived, first line, last line → last line
+ * them. They are added to a stream by another name, which is there only where this has found that they go on from the last line: where it has not, or fails, they
+ * find none. The newest entry would tell the last line with all of its text: so that is kept as the place of a group of consumers that has none; a stream of an
+ * older builder has no such group.
+ * KEYS stream, its other name, wake-ups. ARGV run, wake-ups at most, life of the stream (ms), first line not archived, first line, last line → last line
  */
 const TAKE = `
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'r', ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end
 local isNew = redis.call('EXISTS', KEYS[1]) == 0
 local group = not isNew and redis.call('XINFO', 'GROUPS', KEYS[1])[1]
 local function lineOf(id) return tonumber(string.match(id, '^%d+')) end
@@ -42,41 +44,37 @@ elseif not isNew then
   local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   if newest then last = lineOf(newest[1]) + tonumber(newest[2][2]) - 1 end
 end
-if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then
-  if not isNew then redis.call('RENAME', KEYS[1], KEYS[2]) end
-  return last
-end
+if first <= last or (first > last + 1 and first > tonumber(ARGV[4])) then return last end
+if not isNew then redis.call('RENAME', KEYS[1], KEYS[2]) end
 if group then
-  redis.call('XGROUP', 'SETID', KEYS[1], 'last', ARGV[6] .. '-0')
+  redis.call('XGROUP', 'SETID', KEYS[2], 'last', ARGV[6] .. '-0')
 else
-  redis.call('XGROUP', 'CREATE', KEYS[1], 'last', ARGV[6] .. '-0', 'MKSTREAM')
+  redis.call('XGROUP', 'CREATE', KEYS[2], 'last', ARGV[6] .. '-0', 'MKSTREAM')
 end
-if isNew then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+if isNew then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return tonumber(ARGV[6])
 `;
 
-/** KEYS stream, aside */
-const PUT_BACK = `if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end`;
+/** KEYS stream, its other name */
+const GIVE_BACK = `if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]) end`;
 
 /**
  * Appends chunks that follow one another, all or none, and wakes followers: none where Redis has the first line already, or lacks lines
  * before it that are not archived either (`firstUnarchived` is the first such line). Resolves with the last line that Redis has now.
  */
 export async function appendChunks(redis: Redis, log: LogId, chunks: readonly LogChunk[], firstUnarchived = 1): Promise<number> {
-  const key = KEY_OF(log);
-  const aside = keys.logAside(log.run, log.attempt, log.claim);
+  const [key, open] = [KEY_OF(log), keys.logOpen(log.run, log.attempt, log.claim)];
   const [first, end] = [chunks[0]?.firstLine ?? 1, endOf(chunks.at(-1) as LogChunk)];
   const bounds = [limits.wakeEntriesMax, limits.logStreamTtlMs, firstUnarchived];
   // The scripts whole, for by its digest Redis might have forgotten one, and would do the rest without it.
-  const last = (
-    await transact(redis, [
-      ['eval', TAKE, 3, key, aside, keys.wake(shardOf(log.run)), log.run, ...bounds, first, end - 1],
-      ...chunks.map(({ firstLine, lines, ndjson }): CommandLine => ['xadd', key, 'NOMKSTREAM', `${firstLine}-0`, 'n', lines, 'd', ndjson]),
-      ['eval', PUT_BACK, 2, key, aside],
-    ])
-  )[0];
-  if (last instanceof Error) throw last;
-  return Number(last);
+  const answers = await transact(redis, [
+    ['eval', TAKE, 3, key, open, keys.wake(shardOf(log.run)), log.run, ...bounds, first, end - 1],
+    ...chunks.map(({ firstLine, lines, ndjson }): CommandLine => ['xadd', open, 'NOMKSTREAM', `${firstLine}-0`, 'n', lines, 'd', ndjson]),
+    ['eval', GIVE_BACK, 2, key, open],
+  ]);
+  // Whatever failed, it is told: it is not waited for in silence.
+  for (const answer of answers) if (answer instanceof Error) throw answer;
+  return Number(answers[0]);
 }
 
 /** The number of the last line that Redis holds of a log; 0 when it holds none. */

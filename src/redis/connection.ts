@@ -77,7 +77,7 @@ const AWAY = new RegExp(
   [
     'max retries per request|Connection is closed|aborted due to connection close|Socket timeout|Command timed out|isn.t writeable',
     'ECONNREFUSED|ECONNRESET|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH',
-    '^(LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|CLUSTERDOWN|BUSY)\\b',
+    '^(EXECABORT Transaction discarded because of: )?(LOADING|READONLY|OOM|MASTERDOWN|MISCONF|NOREPLICAS|CLUSTERDOWN|BUSY)\\b',
   ].join('|'),
   'i',
 );

@@ -99,8 +99,8 @@ export const keys = {
   cancelChannel: own('cancel'),
   /** Stream, limits.logStreamTtlMsAfterEnd after the end: one attempt's log, entries `<first line>-0` with fields `n`, `d`; the place of its group `last` is the last line. */
   log: (run: string, attempt: number, claim: string): string => `{${shardOf(run)}}:b:log:${run}:${attempt}-${claim}`,
-  /** That stream, within a transaction that is not to add to it. */
-  logAside: (run: string, attempt: number, claim: string): string => `{${shardOf(run)}}:b:log-aside:${run}:${attempt}-${claim}`,
+  /** That stream, within a transaction that adds to it. */
+  logOpen: (run: string, attempt: number, claim: string): string => `{${shardOf(run)}}:b:log-open:${run}:${attempt}-${claim}`,
   /** Stream, limits.wakeEntriesMax: ids of runs whose log grew, of one shard. */
   wake: (shard: string): string => `{${shard}}:b:wake`,
 } as const;

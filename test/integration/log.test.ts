@@ -11,7 +11,7 @@ import { sealLog } from '../../src/logs/seal.ts';
 import { appendChunks, type LogId, lastLine, trimBefore } from '../../src/logs/stream.ts';
 import { createWakeUps, type WakeUps } from '../../src/logs/wake-ups.ts';
 import { connect, type Redis } from '../../src/redis/connection.ts';
-import { keys } from '../../src/redis/keys.ts';
+import { keys, shardOf } from '../../src/redis/keys.ts';
 import { wakeFollowers } from '../../src/redis/wake.ts';
 import { aborted } from '../../src/service/lifecycle.ts';
 import { createLogger } from '../../src/service/logger.ts';
@@ -313,6 +313,30 @@ describe('a log', () => {
       expect((await connection.keys(`*${one.run}*`)).length).toBe(1);
     });
 
+    it('stays as it was where the script fails that is to find out', async () => {
+      const one = log();
+      expect(await append(one, '1-2')).toBe(2);
+      const wakeKey = keys.wake(shardOf(one.run));
+      await connection.rename(wakeKey, `${wakeKey}:kept`);
+      await connection.set(wakeKey, 'no stream');
+      await expect(append(one, '3-4')).rejects.toThrow('WRONGTYPE');
+      await connection.rename(`${wakeKey}:kept`, wakeKey);
+      expect(await idsOf(one)).toEqual(['1-0']);
+      expect(await append(one, '3-6')).toBe(6);
+      expect(await idsOf(one)).toEqual(['1-0', '3-0']);
+    });
+
+    it('goes on where the script had failed that gives it back', async () => {
+      const one = log();
+      expect(await append(one, '1-2')).toBe(2);
+      await connection.rename(keyOf(one), keys.logOpen(one.run, 1, 'c'));
+      expect(await append(one, '5-5')).toBe(2);
+      expect(await idsOf(one)).toEqual(['1-0']);
+      await connection.rename(keyOf(one), keys.logOpen(one.run, 1, 'c'));
+      expect(await append(one, '3-4')).toBe(4);
+      expect(await idsOf(one)).toEqual(['1-0', '3-0']);
+    });
+
     it('is behind what an older builder had there, which has no place of its last line', async () => {
       const one = log();
       await connection.xadd(keyOf(one), '1-0', 'n', '2', 'd', `${textOfLine(1)}${textOfLine(2)}`);
@@ -346,6 +370,13 @@ describe('a log', () => {
     const publisher = startPublisher({ redis: connection, store, spool, log, logger });
     await publisher.finish(new AbortController().signal);
     expect(sha256(textsOf(await read(log)))).toBe(digest.sha256);
+    // The archive would fill a gap for a reader.
+    let next = 1;
+    for (const [id, [, lines]] of await connection.xrange(keys.log(log.run, 1, 'c'), '-', '+')) {
+      expect(id).toBe(`${next}-0`);
+      next += Number(lines);
+    }
+    expect(next).toBe(digest.lines + 1);
   });
 
   it('appended twice is there once', async () => {

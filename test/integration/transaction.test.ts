@@ -68,6 +68,18 @@ it('tells why Redis takes none of them', async () => {
   expect(await direct.exists('full')).toBe(0);
 });
 
+it('tells why where that is found out at the end', async () => {
+  const other = connect(redis.url, 'patient');
+  // One by one, so that something can come between.
+  await direct.call('multi');
+  await direct.call('incr', 'late');
+  await other.config('SET', 'maxmemory', '1');
+  const refusal = await direct.call('exec').catch((cause: unknown) => cause);
+  await other.config('SET', 'maxmemory', '0');
+  other.disconnect();
+  expect([isRedisAway(refusal), String(refusal)]).toEqual([true, expect.stringContaining('OOM command not allowed')]);
+});
+
 it('are not sent again one by one when the connection breaks between their answers', async () => {
   await relayed.ping();
   const sockets = new Promise((resolve) => relayed.once('ready', resolve));
