@@ -24,8 +24,7 @@ export async function transact(redis: Redis, lines: readonly CommandLine[]): Pro
   }
   const answers = await Promise.allSettled(commands.map(({ promise }) => promise));
   // The first fault is the reason; what comes of it, a transaction that was discarded, says less.
-  const refused = answers.find(({ status }) => status === 'rejected');
-  if (refused !== undefined) throw (refused as PromiseRejectedResult).reason;
+  for (const answer of answers) if (answer.status === 'rejected') throw answer.reason;
   return (answers.at(-1) as PromiseFulfilledResult<unknown[]>).value;
 }
 

@@ -82,7 +82,7 @@ it('tells why where that is found out at the end', async () => {
 
 it('are not sent again one by one when the connection breaks between their answers', async () => {
   await relayed.ping();
-  const sockets = new Promise((resolve) => relayed.once('ready', resolve));
+  const again = new Promise((resolve) => relayed.once('ready', resolve));
   bytesLeft = '+OK\r\n'.length;
   await expect(
     transact(relayed, [
@@ -90,7 +90,7 @@ it('are not sent again one by one when the connection breaks between their answe
       ['incr', 'once'],
     ]),
   ).rejects.toThrow('aborted due to connection close');
-  await sockets;
+  await again;
   await relayed.ping();
   await until(async () => (await direct.get('once')) !== null, 'Redis to have done what it was sent');
   expect(await direct.get('once')).toBe('2');
